@@ -1,0 +1,100 @@
+"""Record which activations fire while a network runs.
+
+An activation's *code* is one bit a unit and image: does its input exceed zero? Codes are taken at the input of every
+activation module, summarised at once while they are still in cache, and never kept.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+import weakref
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int8
+from torch import Tensor, nn
+
+MODULES: tuple[type[nn.Module], ...] = (
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish,
+    nn.Hardswish, nn.Hardtanh, nn.Tanh, nn.Sigmoid, nn.Hardsigmoid, nn.Softplus, nn.LogSigmoid, nn.Softsign,
+)  # fmt: skip
+
+BY_NAME: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "gelu": nn.GELU, "silu": nn.SiLU, "hardswish": nn.Hardswish,
+    "elu": nn.ELU,
+}  # fmt: skip
+
+Count = Literal["once", "legacy"]
+Summary = Callable[[Int8[Tensor, "n d"]], Any]
+
+
+def make(name: str) -> nn.Module:
+    """A new activation module by its name, e.g. `"relu"`."""
+    if name not in BY_NAME:
+        raise ValueError(f"unknown activation {name!r}: use one of {', '.join(BY_NAME)}")
+    return BY_NAME[name]()
+
+
+@dataclass
+class Layer:
+    """What was recorded at one distinct tensor that activation modules read."""
+
+    summaries: tuple[Any, ...]  # one for each summary asked for
+    times: int = 1  # activation modules that read this very tensor
+
+
+def codes(x: Float[Tensor, "n *units"]) -> Int8[Tensor, "n d"]:
+    """1 where an input exceeds zero, else 0: a row an image, in the order in which the units lie in memory.
+
+    Signed bytes, because an int8 product of 0/1 codes is exact and fast. The order of the units is the same for every
+    image, and no proxy depends on it.
+    """
+    if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        x = x.permute(0, 2, 3, 1)
+    x = x.detach().reshape(len(x), -1)
+    if x.device.type == "cpu" and x.dtype != torch.bfloat16:
+        return torch.from_numpy(np.greater(x.numpy(), 0).view(np.int8))  # torch's own comparison takes ten times as long
+    return (x > 0).to(torch.int8)
+
+
+@contextmanager
+def recorded(model: nn.Module, summaries: Sequence[Summary], n: int, count: Count = "once") -> Iterator[list[Layer]]:
+    """While open, fill the list that it yields with a `Layer` for each distinct tensor that activation modules read.
+
+    Modules that read the same tensor have the same code: it is summarised once and counted in `Layer.times`.
+
+    - `n`: images in the batch, the first dimension that every recorded tensor must have.
+    - `count="once"` records each activation module. `"legacy"` records each module whose class name holds "ReLU", as the
+      published NWOT code does: a block named ReLUConvBN is then counted beside the ReLU inside it, on the same input.
+    """
+    layers: list[Layer] = []
+    seen: dict[int, tuple[weakref.ref, int, Layer]] = {}  # id of a living tensor -> it, its version, its layer
+
+    def record(name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        x = inputs[0]
+        reference, version, layer = seen.get(id(x), (None, None, None))
+        if reference is not None and reference() is x and version == x._version:
+            layer.times += 1
+            return
+        if x.dim() < 2 or len(x) != n:
+            raise ValueError(
+                f"activation module {name!r} reads a tensor of shape {tuple(x.shape)}, but the batch has {n} images: "
+                "codes need the batch in the first dimension"
+            )
+        code = codes(x)
+        layer = Layer(tuple(summarise(code) for summarise in summaries))
+        layers.append(layer)
+        seen[id(x)] = weakref.ref(x), x._version, layer
+
+    handles = [
+        module.register_forward_pre_hook(partial(record, name))
+        for name, module in model.named_modules()
+        if (isinstance(module, MODULES) if count == "once" else "ReLU" in type(module).__name__)
+    ]
+    try:
+        yield layers
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,110 @@
+"""Proxies that read activation codes: which units fire for which images.
+
+Each is a function of the codes of all units, shape (n images, d units). The `REDUCTIONS` say how to get the same number
+layer by layer, so that the codes never have to be kept: `summarise` one layer's codes, then `combine` the summaries, each
+with the number of activation modules that read that layer's tensor.
+"""
+
+from collections.abc import Callable, Sequence
+import math
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float64, Int, Int8
+from torch import Tensor, nn
+
+Codes = Int8[Tensor, "n d"]
+
+
+def nwot(codes: Int8[Tensor, "n d"]) -> float:
+    """log|K| with K_ij = number of activations on which images i and j agree.
+
+    Mellor et al. 2021 (arXiv:2006.04647), Eq. 2. nan where K is singular, as when two images share a code.
+    """
+    return log_determinant(agreement(codes))
+
+
+def swap(codes: Int8[Tensor, "n d"]) -> float:
+    """Number of distinct rows of the (activations x images) binary matrix.
+
+    Peng et al. 2024 (arXiv:2403.04161), Definition 3.3. At most the number of units, and at most 2^n.
+    """
+    return float(count_distinct(patterns(codes)))
+
+
+def units(codes: Int8[Tensor, "n d"]) -> float:
+    """Number of activations that an image has: a control, to see what the other proxies know beyond it."""
+    return float(codes.shape[1])
+
+
+def regularised_swap(swap: float, params: float, mu: float = 1000.0, sigma: float = 1e6) -> float:
+    """swap * exp(-(P - mu)^2 / sigma), P in thousands of parameters: prefers networks of about mu thousand.
+
+    Peng et al. 2024 (arXiv:2403.04161), Definition 3.4. Authors tune mu and sigma to the size that is wanted; the defaults
+    here centre on a million parameters. To use others, call this function on the scores `swap` and `params`.
+    """
+    return swap * math.exp(-((params / 1e3 - mu) ** 2) / sigma)
+
+
+def agreement(codes: Int8[Tensor, "n d"]) -> Int[Tensor, "n n"]:
+    """The kernel K of NWOT, from one product of the codes.
+
+    Of d units, on_i fire for image i and both_ij for i and j: they agree on d - on_i - on_j + 2 both_ij.
+    """
+    both = integer_product(codes)
+    on = both.diagonal()
+    return codes.shape[1] - on[:, None] - on[None, :] + 2 * both
+
+
+def integer_product(codes: Int8[Tensor, "n d"]) -> Int[Tensor, "n n"]:
+    """codes @ codes.T, exactly."""
+    if codes.device.type == "cpu" and torch.backends.mkldnn.is_available():
+        return torch._int_mm(codes, codes.T)
+    exact = 1 << 24  # float32 counts exactly up to here
+    return sum((part.float() @ part.float().T).to(torch.int32) for part in codes.split(exact, dim=1))
+
+
+def log_determinant(kernel: Int[Tensor, "n n"]) -> float:
+    """log|kernel| of a Gram matrix by Cholesky factors in float64; nan where it is singular to working precision."""
+    kernel = kernel.to(torch.float64)
+    factor, failed = torch.linalg.cholesky_ex(kernel)
+    pivots = factor.diagonal().square()
+    smallest = len(kernel) * torch.finfo(torch.float64).eps * kernel.diagonal().max()
+    if failed or not (pivots > smallest).all():
+        return math.nan
+    return float(pivots.log().sum())
+
+
+def patterns(codes: Int8[Tensor, "n d"]) -> Int[Tensor, "d words"]:
+    """The bits of the batch at each unit, packed with 32 images to a word, in a fixed order."""
+    n, d = codes.shape
+    if n % 32 or d % 8:
+        codes = nn.functional.pad(codes, (0, -d % 8, 0, -n % 32))
+    eight_units = codes.contiguous().view(torch.int64).view(-1, 8, codes.shape[1] // 8)  # a byte a unit; 8 images a group
+    shifts = torch.arange(8, device=codes.device).view(1, 8, 1)
+    groups = (eight_units << shifts).sum(1).view(torch.uint8)  # (groups of 8 images, units): no two bits overlap
+    return torch.stack(list(groups), dim=1)[:d].view(torch.int32)
+
+
+def count_distinct(words: Int[Tensor, "d words"]) -> int:
+    """Number of distinct rows. A row of many words is renumbered word by word, so that any batch size counts exactly."""
+    rank = words[:, 0].to(torch.int64) if words.shape[1] > 1 else words[:, 0]
+    for word in words[:, 1:].unbind(1):
+        rank = torch.unique((rank << 32) | (word.to(torch.int64) & 0xFFFFFFFF), return_inverse=True)[1]
+    return len(torch.unique(rank))
+
+
+class Reduction(NamedTuple):
+    """How to compute a proxy from layers: summarise each one's codes, combine [(summary, times it counts)]."""
+
+    summarise: Callable[[Codes], Any]
+    combine: Callable[[Sequence[tuple[Any, int]]], float]
+
+
+REDUCTIONS: dict[str, Reduction] = {
+    "nwot": Reduction(
+        agreement, lambda layers: log_determinant(sum(kernel.to(torch.int64) * times for kernel, times in layers))
+    ),
+    "swap": Reduction(patterns, lambda layers: float(count_distinct(torch.cat([rows for rows, _ in layers])))),
+    "units": Reduction(lambda codes: codes.shape[1], lambda layers: float(sum(d * times for d, times in layers))),
+}

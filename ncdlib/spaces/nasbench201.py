@@ -1,0 +1,198 @@
+"""NAS-Bench-201 (Dong & Yang 2020, arXiv:2001.00326): a cell of four nodes with an operation on each of six edges."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+
+import matplotlib.axes
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ncdlib.spaces import drawing
+from ncdlib.spaces.base import Space
+from ncdlib.spaces.blocks import Conv2d, Linear, ReLUConvBN, initialise
+from ncdlib import activations, rescaling
+
+OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+WIDER = ("nor_conv_5x5", "nor_conv_7x7")  # outside the benchmark, to study rising non-linearity
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # in the order of the string
+EXAMPLE = "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|"
+
+
+@dataclass(frozen=True)
+class Cell201:
+    """A cell: the operation on each edge 0>1, 0>2, 1>2, 0>3, 1>3, 2>3."""
+
+    ops: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.ops) != len(EDGES):
+            raise ValueError(f"a NAS-Bench-201 cell has {len(EDGES)} operations, got {len(self.ops)}: {self.ops}")
+        for op in self.ops:
+            if op not in OPS + WIDER:
+                raise ValueError(f"unknown operation {op!r}: use one of {', '.join(OPS + WIDER)}")
+
+    def __str__(self) -> str:
+        terms = [f"{op}~{i}" for op, (i, _) in zip(self.ops, EDGES, strict=True)]
+        return f"|{terms[0]}|+|{'|'.join(terms[1:3])}|+|{'|'.join(terms[3:])}|"
+
+    @property
+    def convolutions(self) -> int:
+        return sum(op.startswith("nor_conv") for op in self.ops)
+
+    @cached_property
+    def needed(self) -> tuple[bool, ...]:
+        """For each edge, whether its output can reach the cell's output or the input of an activation."""
+        node = [False, False, False, True]
+        for (i, j), op in reversed(list(zip(EDGES, self.ops, strict=True))):
+            node[i] |= op.startswith("nor_conv") or (op != "none" and node[j])
+        return tuple(op != "none" and node[j] for (_, j), op in zip(EDGES, self.ops, strict=True))
+
+    @cached_property
+    def function(self) -> str:
+        """Canonical form: two cells with the same string compute the same function of the same weights.
+
+        Sums are sorted, skips vanish, and whatever is always zero is dropped.
+        """
+        nodes: list[list[str]] = [["x"], [], [], []]
+        for (i, j), op in zip(EDGES, self.ops, strict=True):
+            if op == "skip_connect":
+                nodes[j] += nodes[i]
+            elif op != "none" and nodes[i]:
+                nodes[j].append(f"{op}({'+'.join(sorted(nodes[i]))})")
+        return "+".join(sorted(nodes[3]))
+
+
+class NASBench201(Space[Cell201]):
+    """15,625 cells; sampling is uniform over cells."""
+
+    name = "nasbench201"
+
+    def sample(self, rng: np.random.Generator) -> Cell201:
+        return Cell201(tuple(OPS[i] for i in rng.integers(len(OPS), size=len(EDGES))))
+
+    def enumerate(self) -> Iterator[Cell201]:
+        """All cells, the last edge turning fastest."""
+        return (Cell201(ops) for ops in product(OPS, repeat=len(EDGES)))
+
+    def parse(self, text: str) -> Cell201:
+        good = f"a NAS-Bench-201 cell looks like {EXAMPLE}"
+        if not isinstance(text, str):
+            raise ValueError(f"expected a string, got {text!r}: {good}")
+        nodes = text.split("+")
+        if len(nodes) != 3:
+            raise ValueError(f"{text!r} has {len(nodes)} nodes between '+' signs, not 3: {good}")
+        ops = []
+        for j, node in enumerate(nodes, start=1):
+            terms = node[1:-1].split("|")
+            if not (node.startswith("|") and node.endswith("|")) or len(terms) != j:
+                raise ValueError(f"node {j}, {node!r}, must hold {j} operations between '|' signs: {good}")
+            for i, term in enumerate(terms):
+                op, tilde, source = term.partition("~")
+                if op not in OPS:
+                    raise ValueError(f"unknown operation {op!r} in {term!r}: use one of {', '.join(OPS)}; {good}")
+                if not tilde or source != str(i):
+                    raise ValueError(f"{term!r} is edge {i} of node {j} and must end in '~{i}': {good}")
+                ops.append(op)
+        return Cell201(tuple(ops))
+
+    def convolutions(self, arch: Cell201) -> int:
+        return arch.convolutions
+
+    def build(
+        self,
+        arch: Cell201 | str,
+        norm: str = "bn",
+        activation: str = "relu",
+        *,
+        init: str = "default",
+        complete: bool = True,
+        channels: int = 16,
+        cells_per_stage: int = 5,
+        classes: int = 10,
+    ) -> nn.Module:
+        """The published network: `channels` = 16, doubled at each of two residual blocks, `cells_per_stage` = 5.
+
+        `complete=False` does not run convolutions whose output goes nowhere; their activations still record.
+        """
+        arch = self.parse(arch) if isinstance(arch, str) else arch
+        for name, value in {"channels": channels, "cells_per_stage": cells_per_stage, "classes": classes}.items():
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        c = channels
+        layers: list[nn.Module] = [Stem(c, norm)]
+        for stage in range(3):
+            if stage:
+                layers.append(ResidualBlock(c, 2 * c, norm, activation))
+                c *= 2
+            layers += [Cell(arch, c, norm, activation, complete) for _ in range(cells_per_stage)]
+        head = [
+            rescaling.make(norm, c),
+            activations.make(activation),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            Linear(c, classes),
+        ]
+        network = nn.Sequential(*layers, *head)
+        initialise(network, init)
+        return network
+
+    def draw(self, arch: Cell201, ax: matplotlib.axes.Axes) -> None:
+        edges = [(i, j, op) for (i, j), op in zip(EDGES, arch.ops, strict=True) if op != "none"]
+        drawing.cell(ax, edges, {0: "input", 1: "1", 2: "2", 3: "output"})
+
+
+class Stem(nn.Sequential):
+    """3x3 convolution and normalisation, no activation."""
+
+    def __init__(self, c: int, norm: str) -> None:
+        super().__init__(Conv2d(3, c, 3, padding=1, bias=False), rescaling.make(norm, c))
+
+
+class Cell(nn.Module):
+    """Node j is the sum over i < j of the operation on edge i>j applied to node i."""
+
+    def __init__(self, arch: Cell201, c: int, norm: str, activation: str, complete: bool) -> None:
+        super().__init__()
+        self.edges = nn.ModuleDict()
+        self.plan: list[tuple[int, int, str, bool]] = []  # source, target, name, whether its output is needed
+        for (i, j), op, needed in zip(EDGES, arch.ops, arch.needed, strict=True):
+            if op != "none":
+                self.edges[f"{i}>{j}"] = operation(op, c, norm, activation)
+                self.plan.append((i, j, f"{i}>{j}", complete or needed))
+
+    def forward(self, x: Tensor) -> Tensor:
+        nodes: list[Tensor | None] = [x, None, None, None]  # None stands for zeros
+        for i, j, name, needed in self.plan:
+            source = torch.zeros_like(x) if nodes[i] is None else nodes[i]
+            edge = self.edges[name]
+            if needed:
+                y = edge(source)
+                nodes[j] = y if nodes[j] is None else nodes[j] + y
+            elif isinstance(edge, ReLUConvBN):
+                edge.activation(source)  # its output goes nowhere, but its code counts
+        return torch.zeros_like(x) if nodes[3] is None else nodes[3]
+
+
+class ResidualBlock(nn.Module):
+    """Two ReLU-Conv-BN, the first with stride 2; the shortcut is an average pool and a bare 1x1 convolution."""
+
+    def __init__(self, c_in: int, c_out: int, norm: str, activation: str) -> None:
+        super().__init__()
+        self.conv_a = ReLUConvBN(c_in, c_out, 3, 2, norm, activation)
+        self.conv_b = ReLUConvBN(c_out, c_out, 3, 1, norm, activation)
+        self.downsample = nn.Sequential(nn.AvgPool2d(2), Conv2d(c_in, c_out, 1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.downsample(x) + self.conv_b(self.conv_a(x))
+
+
+def operation(op: str, c: int, norm: str, activation: str) -> nn.Module:
+    """The module of an operation other than `none`."""
+    if op == "skip_connect":
+        return nn.Identity()
+    if op == "avg_pool_3x3":
+        return nn.AvgPool2d(3, 1, 1, count_include_pad=False)
+    return ReLUConvBN(c, c, int(op[-1]), 1, norm, activation)
