@@ -11,9 +11,9 @@ from functools import partial
 from typing import Any, Literal
 import weakref
 
+from jaxtyping import Float, Int8
 import numpy as np
 import torch
-from jaxtyping import Float, Int8
 from torch import Tensor, nn
 
 MODULES: tuple[type[nn.Module], ...] = (

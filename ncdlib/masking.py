@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Literal
 
-import torch
 from jaxtyping import Float
+import torch
 from torch import Tensor, nn
 
 Kind = Literal["sample", "shared", "channel", "channel_shared"]

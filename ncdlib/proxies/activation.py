@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import math
 from typing import Any, NamedTuple
 
+from jaxtyping import Int, Int8
 import torch
-from jaxtyping import Float64, Int, Int8
 from torch import Tensor, nn
 
 Codes = Int8[Tensor, "n d"]

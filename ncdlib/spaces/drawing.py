@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import matplotlib.axes
-import networkx as nx
 
 
 def cell(ax: matplotlib.axes.Axes, edges: Sequence[tuple[int, int, str]], nodes: Mapping[int, str], title: str = "") -> None:

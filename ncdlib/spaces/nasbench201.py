@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ncdlib import activations, rescaling
 from ncdlib.spaces import drawing
 from ncdlib.spaces.base import Space
 from ncdlib.spaces.blocks import Conv2d, Linear, ReLUConvBN, initialise
-from ncdlib import activations, rescaling
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 WIDER = ("nor_conv_5x5", "nor_conv_7x7")  # outside the benchmark, to study rising non-linearity
