@@ -37,6 +37,14 @@ def units(codes: Int8[Tensor, "n d"]) -> float:
     return float(codes.shape[1])
 
 
+def hamming(codes: Int8[Tensor, "n d"]) -> float:
+    """Mean share of units on which two different images differ: the Hamming distance of their codes over d.
+
+    Not a proxy of the literature but the quantity behind both: 1/2 for independent fair codes, 0 for equal ones.
+    """
+    return mean_distance(agreement(codes))
+
+
 def regularised_swap(swap: float, params: float, mu: float = 1000.0, sigma: float = 1e6) -> float:
     """swap * exp(-(P - mu)^2 / sigma), P in thousands of parameters: prefers networks of about mu thousand.
 
@@ -75,6 +83,17 @@ def log_determinant(kernel: Int[Tensor, "n n"]) -> float:
     return float(pivots.log().sum())
 
 
+def mean_distance(kernel: Int[Tensor, "n n"]) -> float:
+    """Mean over pairs of images of 1 - K_ij / K_ii; the diagonal holds the number of units."""
+    n, d = len(kernel), float(kernel[0, 0])
+    return 1 - (float(kernel.sum()) - n * d) / (n * (n - 1) * d)
+
+
+def total(kernels: Sequence[tuple[Int[Tensor, "n n"], int]]) -> Int[Tensor, "n n"]:
+    """The kernel of all layers, each counted as often as modules read it."""
+    return sum(kernel.to(torch.int64) * times for kernel, times in kernels)
+
+
 def patterns(codes: Int8[Tensor, "n d"]) -> Int[Tensor, "d words"]:
     """The bits of the batch at each unit, packed with 32 images to a word, in a fixed order."""
     n, d = codes.shape
@@ -102,9 +121,8 @@ class Reduction(NamedTuple):
 
 
 REDUCTIONS: dict[str, Reduction] = {
-    "nwot": Reduction(
-        agreement, lambda layers: log_determinant(sum(kernel.to(torch.int64) * times for kernel, times in layers))
-    ),
-    "swap": Reduction(patterns, lambda layers: float(count_distinct(torch.cat([rows for rows, _ in layers])))),
-    "units": Reduction(lambda codes: codes.shape[1], lambda layers: float(sum(d * times for d, times in layers))),
+    "nwot": Reduction(agreement, lambda kernels: log_determinant(total(kernels))),
+    "hamming": Reduction(agreement, lambda kernels: mean_distance(total(kernels))),
+    "swap": Reduction(patterns, lambda rows: float(count_distinct(torch.cat([words for words, _ in rows])))),
+    "units": Reduction(lambda codes: codes.shape[1], lambda sizes: float(sum(d * times for d, times in sizes))),
 }

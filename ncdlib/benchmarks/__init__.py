@@ -1,0 +1,61 @@
+"""Ground truth: what it is, where it comes from, its checksum, its loader.
+
+`load(name)` gives a table, `names()` lists them, `describe(name)` says what the columns mean. The files come from their
+public addresses into `folder()` on first use; `python -m ncdlib.benchmarks` lists, fetches and verifies them.
+"""
+
+from dataclasses import asdict
+
+import pandas as pd
+
+from ncdlib.benchmarks import readers
+from ncdlib.benchmarks.files import MissingData, fetch, folder
+from ncdlib.benchmarks.registry import TABLES, Metric, Table
+
+__all__ = ["Metric", "MissingData", "Table", "describe", "fetch", "folder", "get", "load", "names"]
+
+
+def names() -> list[str]:
+    """The names of all tables."""
+    return list(TABLES)
+
+
+def get(name: str) -> Table:
+    """What is known of a table without opening it."""
+    if name not in TABLES:
+        raise ValueError(f"unknown benchmark {name!r}: use one of {', '.join(TABLES)}")
+    return TABLES[name]
+
+
+def load(name: str, *, progress: bool = False) -> pd.DataFrame:
+    """The table of this name: columns that name the architecture, then one a metric.
+
+    `attrs` holds the facts: name, space, split, licence, citation, labels and metrics, the last as in `describe`. The
+    AutoFormer tables take further metrics from a user's own file in `folder()` (see `readers.with_own`).
+
+    Raises ValueError for an unknown name or a file that is not as published, `MissingData` for one that cannot be had.
+    """
+    facts = get(name)
+    table = facts.read(*(fetch(file, progress=progress) for file in facts.files))[[*facts.labels, *facts.metrics]]
+    metrics = dict(facts.metrics)
+    own = folder() / facts.own if facts.own else None
+    if own is not None and own.exists():
+        table = readers.with_own(table, own)
+        metrics |= {
+            column: Metric("as in the file", "higher", f"from {facts.own}") for column in table.columns[1 + len(metrics) :]
+        }
+    table.attrs = {
+        "name": name,
+        "space": facts.space,
+        "split": facts.split,
+        "licence": facts.licence,
+        "citation": facts.citation,
+        "labels": dict(facts.labels),
+        "metrics": {column: asdict(metric) for column, metric in metrics.items()},
+    }
+    return table
+
+
+def describe(name: str) -> pd.DataFrame:
+    """The metrics of a table, a row each: metric, unit, direction (which is better: higher, lower or none), description."""
+    return pd.DataFrame([{"metric": column, **asdict(metric)} for column, metric in get(name).metrics.items()])

@@ -1,0 +1,93 @@
+"""Input batches: what a network looks at while it is scored."""
+
+from functools import cache
+import tarfile
+
+from jaxtyping import Float
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ncdlib import benchmarks
+
+KINDS = ("gaussian", "patches", "digits", "cifar10")
+
+
+def batch(
+    kind: str = "gaussian", n: int = 32, seed: int = 0, resolution: int = 32, channels: int = 3
+) -> Float[Tensor, "n channels resolution resolution"]:
+    """A batch of images, each channel with mean 0 and variance 1 over the source, decided by `seed`.
+
+    - `gaussian`: N(0, 1), independent pixels; no data at all.
+    - `patches`: random square crops of the two photographs that scikit-learn ships (427 x 640 pixels).
+    - `digits`: scikit-learn's 8 x 8 handwritten digits, enlarged, the same in every channel.
+    - `cifar10`: training images of CIFAR-10 (Krizhevsky 2009), downloaded on first use.
+
+    No image is drawn twice in a batch of digits or CIFAR-10.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"unknown input {kind!r}: use one of {', '.join(KINDS)}")
+    for name, value in {"n": n, "resolution": resolution, "channels": channels}.items():
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    rng = np.random.default_rng(seed)
+    if kind == "gaussian":
+        return torch.from_numpy(rng.standard_normal((n, channels, resolution, resolution), dtype=np.float32))
+    if kind == "patches":
+        return _crops(_photographs(), n, resolution, channels, rng)
+    source = _digits() if kind == "digits" else _cifar10()
+    if n > len(source):
+        raise ValueError(f"{kind} has {len(source)} images, fewer than a batch of {n}")
+    images = source[torch.from_numpy(rng.choice(len(source), n, replace=False))]
+    if channels != images.shape[1]:
+        if images.shape[1] != 1:
+            raise ValueError(f"{kind} has {images.shape[1]} channels, not {channels}")
+        images = images.expand(-1, channels, -1, -1)
+    if resolution != images.shape[-1]:
+        images = interpolate(images, size=(resolution, resolution), mode="bilinear", antialias=True)
+    return images.contiguous()
+
+
+def _crops(photographs: Tensor, n: int, size: int, channels: int, rng: np.random.Generator) -> Tensor:
+    count, depth, height, width = photographs.shape
+    if size > height:
+        raise ValueError(f"the photographs are {height} pixels high: a crop of {size} does not fit")
+    if channels != depth:
+        raise ValueError(f"the photographs have {depth} channels, not {channels}")
+    which, top, left = (rng.integers(limit, size=n) for limit in (count, height - size + 1, width - size + 1))
+    corners = zip(which, top, left, strict=True)
+    return torch.stack([photographs[p, :, y : y + size, x : x + size] for p, y, x in corners])
+
+
+@cache
+def _photographs() -> Float[Tensor, "2 3 427 640"]:
+    from sklearn.datasets import load_sample_images  # slow to import, seldom needed
+
+    return _standardised(torch.from_numpy(np.stack(load_sample_images().images)).permute(0, 3, 1, 2))
+
+
+@cache
+def _digits() -> Float[Tensor, "1797 1 8 8"]:
+    from sklearn.datasets import load_digits
+
+    return _standardised(torch.from_numpy(load_digits().images).unsqueeze(1))
+
+
+@cache
+def _cifar10() -> Float[Tensor, "50000 3 32 32"]:
+    return _standardised(read_cifar10(benchmarks.fetch("cifar-10-binary.tar.gz")))
+
+
+def read_cifar10(path: str) -> Tensor:
+    """The training images of the binary archive, (50000, 3, 32, 32) bytes: a record is a label and 3072 pixels."""
+    with tarfile.open(path) as archive:
+        names = sorted(name for name in archive.getnames() if "/data_batch_" in name)
+        raw = b"".join(archive.extractfile(name).read() for name in names)
+    return torch.from_numpy(np.frombuffer(raw, np.uint8).reshape(-1, 3073)[:, 1:].reshape(-1, 3, 32, 32).copy())
+
+
+def _standardised(images: Tensor) -> Tensor:
+    images = images.to(torch.float32)
+    mean = images.mean((0, 2, 3), keepdim=True)
+    return (images - mean) / images.std((0, 2, 3), keepdim=True)

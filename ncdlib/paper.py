@@ -1,0 +1,25 @@
+"""The numbers that the paper prints, from `data/paper`."""
+
+from pathlib import Path
+
+import pandas as pd
+
+FOLDER = Path(__file__).resolve().parents[1] / "data" / "paper"
+
+
+def numbers(place: str | None = None, **where: str) -> pd.DataFrame:
+    """The paper's numbers, one a row: place, space, data, subset, proxy, method, metric, value, spread, source.
+
+    `source` is "second-hand" where only public notes on the main paper give the number, "printed" where the supplementary
+    material does. `place` and further columns select rows, e.g. `numbers("Table 1", proxy="nwot")`.
+    """
+    table = pd.read_csv(FOLDER / "numbers.csv")
+    for column, value in {**({"place": place} if place else {}), **where}.items():
+        if column not in table.columns:
+            raise ValueError(f"the paper's numbers have no column {column!r}: use one of {', '.join(table.columns)}")
+        if value not in set(table[column]):
+            raise ValueError(
+                f"no number has {column} = {value!r}: there are {', '.join(sorted(set(table[column].astype(str))))}"
+            )
+        table = table[table[column] == value]
+    return table.reset_index(drop=True)
