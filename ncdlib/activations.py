@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 import weakref
 
 from jaxtyping import Float, Int8
@@ -22,11 +22,10 @@ MODULES: tuple[type[nn.Module], ...] = (
 )  # fmt: skip
 
 BY_NAME: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "gelu": nn.GELU, "silu": nn.SiLU, "hardswish": nn.Hardswish,
-    "elu": nn.ELU,
+    "relu": nn.ReLU, "relu6": nn.ReLU6, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU, "gelu": nn.GELU, "silu": nn.SiLU,
+    "hardswish": nn.Hardswish,
 }  # fmt: skip
 
-Count = Literal["once", "legacy"]
 Summary = Callable[[Int8[Tensor, "n d"]], Any]
 
 
@@ -60,7 +59,7 @@ def codes(x: Float[Tensor, "n *units"]) -> Int8[Tensor, "n d"]:
 
 
 @contextmanager
-def recorded(model: nn.Module, summaries: Sequence[Summary], n: int, count: Count = "once") -> Iterator[list[Layer]]:
+def recorded(model: nn.Module, summaries: Sequence[Summary], n: int, count: str = "once") -> Iterator[list[Layer]]:
     """While open, fill the list that it yields with a `Layer` for each distinct tensor that activation modules read.
 
     Modules that read the same tensor have the same code: it is summarised once and counted in `Layer.times`.

@@ -1,6 +1,7 @@
 """Input batches: what a network looks at while it is scored."""
 
 from functools import cache
+from pathlib import Path
 import tarfile
 
 from jaxtyping import Float
@@ -79,7 +80,7 @@ def _cifar10() -> Float[Tensor, "50000 3 32 32"]:
     return _standardised(read_cifar10(benchmarks.fetch("cifar-10-binary.tar.gz")))
 
 
-def read_cifar10(path: str) -> Tensor:
+def read_cifar10(path: str | Path) -> Tensor:
     """The training images of the binary archive, (50000, 3, 32, 32) bytes: a record is a label and 3072 pixels."""
     with tarfile.open(path) as archive:
         names = sorted(name for name in archive.getnames() if "/data_batch_" in name)

@@ -6,13 +6,11 @@ The kept inputs are not scaled up: masking makes the sums of activations smaller
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Literal
 
 from jaxtyping import Float
 import torch
 from torch import Tensor, nn
 
-Kind = Literal["sample", "shared", "channel", "channel_shared"]
 KINDS = ("sample", "shared", "channel", "channel_shared")
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 LAYERS = (*CONVOLUTIONS, nn.Linear)
@@ -41,7 +39,7 @@ def bernoulli(shape: tuple[int, ...], keep: float, generator: torch.Generator, d
 
 
 def masked(
-    x: Float[Tensor, "n *dims"], alpha: float, kind: Kind, generator: torch.Generator, channels_last: bool = False
+    x: Float[Tensor, "n *dims"], alpha: float, kind: str, generator: torch.Generator, channels_last: bool = False
 ) -> Float[Tensor, "n *dims"]:
     """x with each entry set to zero with probability alpha.
 
@@ -61,7 +59,7 @@ def masked(
 
 
 @contextmanager
-def sam(model: nn.Module, alpha: float, mask: Kind = "sample", seed: int = 0) -> Iterator[None]:
+def sam(model: nn.Module, alpha: float, mask: str = "sample", seed: int = 0) -> Iterator[None]:
     """While open, mask the input of every convolution and linear layer of `model`; alpha = 0 changes nothing.
 
     Every layer draws from a generator of its own, seeded by `seed` and the layer's position among the layers, so that a

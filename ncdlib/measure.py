@@ -2,15 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from ncdlib import activations, masking, proxies, rescaling
 from ncdlib.proxies.activation import REDUCTIONS
-
-Mode = Literal["train", "eval"]
 
 
 def score(
@@ -20,11 +17,11 @@ def score(
     *,
     labels: Tensor | None = None,
     alpha: float = 0.0,
-    mask: masking.Kind = "sample",
+    mask: str = "sample",
     norm: str | None = None,
-    mode: Mode = "train",
+    mode: str = "train",
     seed: int = 0,
-    count: activations.Count = "once",
+    count: str = "once",
 ) -> float | dict[str, float]:
     """Score a model at hand on a batch of images: a number for one proxy, a dictionary for a list of them.
 
@@ -77,7 +74,7 @@ def score(
     return scores[proxy] if isinstance(proxy, str) else {name: scores[name] for name in names}
 
 
-def _checked(images: Tensor, model: nn.Module) -> Tensor:
+def _checked(images: object, model: nn.Module) -> Tensor:
     """The images on the model's device, or ValueError."""
     if not isinstance(images, Tensor):
         raise ValueError(f"images must be a torch tensor, got {type(images).__name__}")
@@ -100,7 +97,7 @@ def _run(model: nn.Module, images: Tensor) -> None:
 
 
 @contextmanager
-def _untouched(model: nn.Module, mode: Mode) -> Iterator[None]:
+def _untouched(model: nn.Module, mode: str) -> Iterator[None]:
     """Put the model in a mode, and give it back its modes, buffers and the global random state afterwards."""
     modules = list(model.modules())
     training = [module.training for module in modules]

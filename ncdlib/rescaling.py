@@ -4,9 +4,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 NAMES = ("bn", "ln", "gn16", "gn8", "in", "dropout", "none")  # gnG takes any number of groups G
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation that refuses groups of a single value, which it would turn into a constant."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x[0].numel() == self.num_groups:
+            raise ValueError(
+                f"{self.num_groups} groups leave a single value each in an input of shape {tuple(x.shape)}: "
+                "use fewer groups, as norm 'ln' does, or larger images"
+            )
+        return super().forward(x)
 
 
 def make(name: str, channels: int, dims: int = 2) -> nn.Module:
@@ -21,13 +33,11 @@ def make(name: str, channels: int, dims: int = 2) -> nn.Module:
     Raises ValueError for an unknown name and where the channels cannot be divided into the groups asked for.
     """
     if name == "bn":
-        return (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dims](channels)
+        return (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dims - 1](channels)
     if name == "ln":
-        return nn.GroupNorm(1, channels)
-    if name == "in" and dims == 0:
-        raise ValueError("norm 'in' needs space to average over, but the layer it replaces has none: use 'ln'")
+        return GroupNorm(1, channels)
     if name == "in":
-        return nn.GroupNorm(channels, channels)
+        return GroupNorm(channels, channels)
     if name == "dropout":
         return nn.Dropout(0.5)
     if name == "none":
@@ -36,7 +46,7 @@ def make(name: str, channels: int, dims: int = 2) -> nn.Module:
         groups = int(name[2:])
         if channels % groups:
             raise ValueError(f"norm {name!r} cannot divide {channels} channels into {groups} groups: use a divisor")
-        return nn.GroupNorm(groups, channels)
+        return GroupNorm(groups, channels)
     raise ValueError(f"unknown norm {name!r}: use one of {', '.join(NAMES)}, or gn followed by a number of groups")
 
 
@@ -52,7 +62,7 @@ def replaced(model: nn.Module, name: str | None) -> Iterator[None]:
     places = [
         (parent, key, child)
         for parent in model.modules()
-        for key, child in parent.named_children()
+        for key, child in parent._modules.items()  # named_children would name a shared layer once
         if isinstance(child, nn.modules.batchnorm._BatchNorm)
     ]
     if not places:

@@ -22,8 +22,7 @@ from tqdm.auto import tqdm
 from ncdlib import images as images_
 from ncdlib import masking, spaces
 from ncdlib import proxies as registry
-from ncdlib.activations import Count
-from ncdlib.measure import Mode, score
+from ncdlib.measure import score
 from ncdlib.table import KEYS, opened
 
 WAVE_SECONDS = 5.0
@@ -54,9 +53,9 @@ def score_space(
     batch: int = 32,
     resolution: int = 32,
     size: dict[str, int] | None = None,
-    mask: masking.Kind = "sample",
-    mode: Mode = "train",
-    count: Count = "once",
+    mask: str = "sample",
+    mode: str = "train",
+    count: str = "once",
     channels_last: bool = True,
     device: str | None = None,
     out: str | Path | None = None,
@@ -90,6 +89,9 @@ def score_space(
     parsed = [space.parse(arch) if isinstance(arch, str) else arch for arch in archs]
     by_string = {str(arch): arch for arch in parsed}
     own = {name: p.default for name, p in inspect.signature(space.build).parameters.items()}
+    sizes = [name for name in own if name not in ("arch", "norm", "activation", "init", "complete")]
+    for name in size.keys() - set(sizes):
+        raise ValueError(f"{space.name} has no size {name!r}: use {', '.join(sizes)}")
     choices = {"norm": norms, "activation": activations, "init": inits}
     resolved = [[own[name] if value is None else value for value in values] for name, values in choices.items()]
     networks = [Network(*key) for key in product(by_string, *resolved, inputs, seeds)]

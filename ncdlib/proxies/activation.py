@@ -65,11 +65,18 @@ def agreement(codes: Int8[Tensor, "n d"]) -> Int[Tensor, "n n"]:
 
 
 def integer_product(codes: Int8[Tensor, "n d"]) -> Int[Tensor, "n n"]:
-    """codes @ codes.T, exactly."""
-    if codes.device.type == "cpu" and torch.backends.mkldnn.is_available():
+    """codes @ codes.T, exactly: in bytes where oneDNN multiplies them fast, else in floats.
+
+    The product of bytes is wrong for a single unit (torch 2.13), and no gain for a few.
+    """
+    if codes.device.type == "cpu" and torch.backends.mkldnn.is_available() and codes.shape[1] >= 64:
         return torch._int_mm(codes, codes.T)
-    exact = 1 << 24  # float32 counts exactly up to here
-    return sum((part.float() @ part.float().T).to(torch.int32) for part in codes.split(exact, dim=1))
+    return float_product(codes)
+
+
+def float_product(codes: Int8[Tensor, "n d"]) -> Int[Tensor, "n n"]:
+    """codes @ codes.T in float32, which counts exactly up to 2^24: so many units at a time."""
+    return sum((part.float() @ part.float().T).to(torch.int32) for part in codes.split(1 << 24, dim=1))
 
 
 def log_determinant(kernel: Int[Tensor, "n n"]) -> float:

@@ -1,0 +1,191 @@
+"""The network of DARTS cells that is trained on CIFAR-10 (Liu et al. 2019, arXiv:1806.09055).
+
+Pooling has no normalisation of its own here: only the network that is searched has one.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ncdlib import activations, rescaling
+from ncdlib.spaces.blocks import Conv2d, Linear, ReLUConvBN
+
+Edges = Sequence[tuple[int, int, str]]  # (source, target, operator), two for each of the nodes 2 to 5
+
+
+class Network(nn.Module):
+    """Stem, cells, global average, linear layer; see `DARTS.build` for the sizes."""
+
+    def __init__(
+        self,
+        cells: Mapping[str, Edges],  # of the "normal" and of the "reduce" cell
+        norm: str,
+        activation: str,
+        channels: int,
+        layers: int,
+        classes: int,
+        auxiliary: bool,
+        drop_path: float,
+    ) -> None:
+        super().__init__()
+        self.drop_path = drop_path
+        c, before, last = channels, 3 * channels, 3 * channels  # width of a node, of the cell before the last, of the last
+        self.stem = nn.Sequential(Conv2d(3, last, 3, padding=1, bias=False), rescaling.make(norm, last))
+        self.cells = nn.ModuleList()
+        self.auxiliary = None
+        reductions = (layers // 3, 2 * layers // 3)
+        self.auxiliary_at = reductions[1]
+        for i in range(layers):
+            c *= 2 if i in reductions else 1
+            edges = cells["reduce" if i in reductions else "normal"]
+            self.cells.append(Cell(edges, before, last, c, i in reductions, i - 1 in reductions, norm, activation))
+            before, last = last, 4 * c
+            if i == self.auxiliary_at and auxiliary:
+                self.auxiliary = AuxiliaryHead(last, classes, norm, activation)
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), Linear(last, classes))
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        if images.shape[-1] % 4 or images.shape[-2] % 4:
+            raise ValueError(f"images are halved twice, so both sides must be divisible by 4: got {tuple(images.shape)}")
+        before = last = self.stem(images)
+        extra = None
+        for i, cell in enumerate(self.cells):
+            before, last = last, cell(before, last, self.drop_path if self.training else 0.0)
+            if i == self.auxiliary_at and self.auxiliary is not None and self.training:
+                extra = self.auxiliary(last)
+        logits = self.head(last)
+        return logits if extra is None else (logits, extra)
+
+
+class Cell(nn.Module):
+    """Nodes 0 and 1 are the inputs brought to width c, a later node sums its two edges; the output joins nodes 2 to 5."""
+
+    def __init__(
+        self,
+        edges: Edges,
+        before: int,
+        last: int,
+        c: int,
+        reduction: bool,
+        after: bool,
+        norm: str,
+        activation: str,
+    ) -> None:
+        super().__init__()
+        # `after` a reduction cell, the output of the cell before that one has twice the resolution.
+        narrow = FactorizedReduce(before, c, norm, activation) if after else None
+        self.preprocess0 = narrow or ReLUConvBN(before, c, 1, 1, norm, activation)
+        self.preprocess1 = ReLUConvBN(last, c, 1, 1, norm, activation)
+        self.sources = [source for source, _, _ in edges]
+        self.edges = nn.ModuleList(
+            operation(op, c, 2 if reduction and source < 2 else 1, norm, activation) for source, _, op in edges
+        )
+
+    def forward(self, before: Tensor, last: Tensor, drop: float) -> Tensor:
+        nodes = [self.preprocess0(before), self.preprocess1(last)]
+        ends: list[Tensor] = []
+        for source, edge in zip(self.sources, self.edges, strict=True):
+            ends.append(drop_path(edge, edge(nodes[source]), drop))
+            if len(ends) == 2:
+                nodes.append(ends[0] + ends[1])
+                ends = []
+        return torch.cat(nodes[2:], dim=1)
+
+
+def drop_path(edge: nn.Module, x: Tensor, p: float) -> Tensor:
+    """x with each image set to zero with probability p and else divided by 1 - p; an identity edge is never dropped."""
+    if p == 0 or isinstance(edge, nn.Identity):
+        return x
+    return x * x.new_empty(len(x), 1, 1, 1).bernoulli_(1 - p) / (1 - p)
+
+
+def operation(op: str, c: int, stride: int, norm: str, activation: str) -> nn.Module:
+    """The module of an operator at width c."""
+    match op:
+        case "none":
+            return Zero(stride)
+        case "noise":
+            return Noise(stride)
+        case "skip_connect":
+            return nn.Identity() if stride == 1 else FactorizedReduce(c, c, norm, activation)
+        case "max_pool_3x3":
+            return nn.MaxPool2d(3, stride, padding=1)
+        case "avg_pool_3x3":
+            return nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
+    kernel = int(op[-1])
+    if op.startswith("dil_conv"):
+        return separable(c, kernel, stride, 2, norm, activation)
+    return nn.Sequential(*separable(c, kernel, stride, 1, norm, activation), *separable(c, kernel, 1, 1, norm, activation))
+
+
+def separable(c: int, kernel: int, stride: int, dilation: int, norm: str, activation: str) -> nn.Sequential:
+    """Activation, depthwise and pointwise convolution, normalisation."""
+    padding = dilation * (kernel // 2)
+    return nn.Sequential(
+        activations.make(activation),
+        Conv2d(c, c, kernel, stride, padding, dilation, groups=c, bias=False),
+        Conv2d(c, c, 1, bias=False),
+        rescaling.make(norm, c),
+    )
+
+
+class FactorizedReduce(nn.Module):
+    """Half the resolution without a loss of positions: two 1x1 convolutions of stride 2, the second one pixel further on."""
+
+    def __init__(self, c_in: int, c_out: int, norm: str, activation: str) -> None:
+        super().__init__()
+        self.activation = activations.make(activation)
+        self.even = Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
+        self.odd = Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
+        self.norm = rescaling.make(norm, c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.activation(x)
+        return self.norm(torch.cat([self.even(x), self.odd(x[:, :, 1:, 1:])], dim=1))
+
+
+class Zero(nn.Module):
+    """Zeros in the shape of the input at this stride."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
+
+
+class Noise(nn.Module):
+    """Fresh N(0, 1) draws of torch's global generator in the shape of the input at this stride (S4)."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = x[:, :, :: self.stride, :: self.stride].shape
+        return torch.randn(shape, dtype=x.dtype, device=x.device)  # the same draws in every memory layout of x
+
+
+class AuxiliaryHead(nn.Sequential):
+    """The published classifier on 8x8 maps: average pool to 2x2, 1x1 convolution to 128, 2x2 to 768, linear layer."""
+
+    def __init__(self, c: int, classes: int, norm: str, activation: str) -> None:
+        super().__init__(
+            activations.make(activation),
+            nn.AvgPool2d(5, stride=3, count_include_pad=False),
+            Conv2d(c, 128, 1, bias=False),
+            rescaling.make(norm, 128),
+            activations.make(activation),
+            Conv2d(128, 768, 2, bias=False),
+            rescaling.make(norm, 768),
+            activations.make(activation),
+            nn.Flatten(),
+            Linear(768, classes),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-2:] != (8, 8):
+            raise ValueError(f"the auxiliary head reads 8x8 maps, as 32x32 images give: got {tuple(x.shape[-2:])}")
+        return super().forward(x)

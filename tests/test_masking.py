@@ -1,0 +1,113 @@
+"""SAM: the share kept, what a draw is shared by, and independence of layout and of other layers."""
+
+import inspect
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+import pytest
+import torch
+from torch import nn
+
+import ncdlib
+from ncdlib import masking
+
+
+@given(st.floats(0.01, 0.99), st.integers(0, 10**6))
+def test_keeps_its_share_within_the_binomial_interval(alpha, seed):
+    n = 200_000
+    mask = masking.bernoulli((n,), 1 - alpha, torch.Generator().manual_seed(seed), torch.float32)
+    assert set(mask.unique().tolist()) <= {0.0, 1.0}
+    deviation = math.sqrt(n * alpha * (1 - alpha))
+    assert abs(mask.sum().item() - n * (1 - alpha)) < 6 * deviation
+
+
+def test_draws_are_independent_of_their_neighbours():
+    mask = masking.bernoulli((400_000,), 0.3, torch.Generator().manual_seed(0), torch.float64)
+    for lag in (1, 2, 3, 4, 8, 64):  # four draws come from one number
+        together = (mask[lag:] * mask[:-lag]).mean().item()
+        assert together == pytest.approx(0.09, abs=6 * math.sqrt(0.09 * 0.91 / 400_000))
+
+
+@pytest.mark.parametrize(
+    ("kind", "distinct"),
+    [("sample", 4 * 3 * 5 * 6), ("shared", 3 * 5 * 6), ("channel", 4 * 3), ("channel_shared", 3)],
+)
+def test_a_draw_is_shared_as_its_kind_says(kind, distinct):
+    x = torch.ones(4, 3, 5, 6)
+    drawn = set()
+    for seed in range(60):  # entries that share a draw agree under every seed
+        drawn.add(tuple(masking.masked(x, 0.5, kind, torch.Generator().manual_seed(seed)).flatten().tolist()))
+    signatures = {signature for signature in zip(*drawn, strict=True)}
+    assert len(signatures) == distinct
+
+
+def test_kinds_on_the_input_of_a_linear_layer():
+    x = torch.ones(4, 7, 10)
+    generator = torch.Generator().manual_seed(0)
+    shared = masking.masked(x, 0.5, "shared", generator, channels_last=True)
+    assert (shared == shared[:1]).all() and not (shared == shared[:, :1]).all()
+    channel = masking.masked(x, 0.5, "channel", generator, channels_last=True)
+    assert (channel == channel[:, :1]).all() and not (channel == channel[:1]).all()
+    assert masking.masked(x, 0.5, "channel_shared", generator, channels_last=True).unique(dim=0).shape[0] == 1
+
+
+@pytest.mark.parametrize("kind", masking.KINDS)
+def test_layout_does_not_change_the_mask_and_nothing_is_scaled(kind):
+    x = torch.randn(4, 6, 8, 8)
+    plain = masking.masked(x, 0.4, kind, torch.Generator().manual_seed(1))
+    last = masking.masked(x.contiguous(memory_format=torch.channels_last), 0.4, kind, torch.Generator().manual_seed(1))
+    assert torch.equal(plain, last)
+    assert ((plain == x) | (plain == 0)).all()
+
+
+def test_masks_the_input_of_every_convolution_and_linear_layer():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.ConvTranspose2d(4, 4, 2), nn.Flatten(), nn.Linear(196, 5))
+    seen = {}
+    with masking.sam(model, 0.5, seed=2):
+        for i in (0, 2, 4):  # these hooks come after the mask's
+            model[i].register_forward_pre_hook(
+                lambda m, inputs, i=i: seen.update({i: (inputs[0] == 0).float().mean().item()})
+            )
+        model(torch.ones(16, 3, 8, 8))
+    assert seen[0] == pytest.approx(0.5, abs=0.1)
+    assert seen[2] > 0.5 and seen[4] == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_layers_mask_does_not_depend_on_the_layers_that_run_before():
+    class Either(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(50, 50), nn.Linear(50, 50)
+
+        def forward(self, x, first=True):
+            return self.b(x) if not first else self.b(x) + 0 * self.a(x)
+
+    model, x = Either(), torch.ones(3, 50)
+    with masking.sam(model, 0.5):
+        alone = model(x, first=False)
+    with masking.sam(model, 0.5):
+        after = model(x, first=True)
+        again = model(x, first=False)
+    assert torch.equal(alone, after)
+    assert not torch.equal(after, again)  # a further call draws a further mask
+
+
+def test_alpha_zero_is_no_mask_and_the_seed_decides_the_rest():
+    model = nn.Sequential(nn.Linear(30, 30), nn.ReLU())
+    x = torch.randn(6, 30)
+    with masking.sam(model, 0.0):
+        assert torch.equal(model(x), model(x))
+    scores = [ncdlib.score(model, x, "nwot", alpha=0.3, seed=seed) for seed in (0, 0, 1)]
+    assert scores[0] == scores[1] != scores[2]
+
+
+@pytest.mark.parametrize("alpha", [1, 1.0, -0.1, 1.5, math.nan, math.inf, "0.5", None, True])
+def test_bad_alpha(alpha):
+    with pytest.raises(ValueError, match="alpha is the share of inputs masked.*got"):
+        inspect.unwrap(masking.check)(alpha, "sample")  # past the tests' own check of types
+
+
+def test_bad_kind():
+    with pytest.raises(ValueError, match="unknown mask 'pixel': use one of sample, shared, channel, channel_shared"):
+        masking.check(0.5, "pixel")

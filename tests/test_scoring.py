@@ -1,0 +1,196 @@
+"""The score table: the same by hand, by one worker or several, and after any interruption."""
+
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import ncdlib
+from ncdlib import images, scoring, spaces, table
+
+SPACE = spaces.get("nasbench201")
+RNG = np.random.default_rng(0)
+ARCHS = [SPACE.sample(RNG) for _ in range(6)]
+SMALL = {"batch": 6, "resolution": 16, "size": {"channels": 4, "cells_per_stage": 1}, "progress": False}
+
+
+def test_a_row_is_what_the_parts_give_by_hand():
+    rows = ncdlib.score_space(
+        SPACE, ARCHS[:2], ["swap", "nwot", "flops"], alphas=(0.0, 0.7), norms=("bn", "ln"), seeds=(0, 5),
+        activations=("relu", "gelu"), inits=("default", "kaiming"), inputs=("gaussian", "digits"), jobs=1, **SMALL,
+    )  # fmt: skip
+    assert list(rows.columns) == [*table.KEYS, "score"]
+    assert len(rows) == 2 * 3 * 2 * 2 * 2 * 2 * 2 * 2 == len(rows.drop_duplicates(list(table.KEYS)))
+    for row in rows.sample(20, random_state=0).itertuples():
+        torch.manual_seed(row.seed)
+        network = SPACE.build(row.arch, row.norm, row.activation, init=row.init, **SMALL["size"])
+        batch = images.batch(row.input, row.batch, row.seed, 16).contiguous(memory_format=torch.channels_last)
+        assert row.score == ncdlib.score(network, batch, row.proxy, alpha=row.alpha, seed=row.seed)
+
+
+def test_the_result_does_not_depend_on_workers_order_or_resumption(tmp_path):
+    arguments = {"proxies": ["nwot", "swap"], "alphas": (0.0, 0.5), "norms": (None, "ln"), "seeds": (0, 1), **SMALL}
+    alone = ncdlib.score_space("nasbench201", ARCHS, jobs=1, out=tmp_path / "alone.parquet", **arguments)
+    together = ncdlib.score_space("nasbench201", ARCHS[::-1], jobs=2, out=tmp_path / "two.parquet", **arguments)
+    ncdlib.score_space("nasbench201", ARCHS[2:4], jobs=1, out=tmp_path / "parts.parquet", **arguments | {"seeds": (1,)})
+    in_parts = ncdlib.score_space("nasbench201", ARCHS, jobs=1, out=tmp_path / "parts.parquet", **arguments)
+    keys = list(table.KEYS)
+    pd.testing.assert_frame_equal(alone, in_parts)
+    pd.testing.assert_frame_equal(alone.sort_values(keys, ignore_index=True), together.sort_values(keys, ignore_index=True))
+    assert (tmp_path / "alone.parquet").read_bytes() == (tmp_path / "parts.parquet").read_bytes()
+    assert (tmp_path / "alone.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
+
+
+def test_a_row_that_stands_is_not_computed_again(tmp_path, monkeypatch):
+    out = tmp_path / "scores.parquet"
+    ncdlib.score_space(SPACE, ARCHS[:3], jobs=1, out=out, **SMALL)
+    computed = []
+    original = scoring._score_network
+    monkeypatch.setattr(scoring, "_score_network", lambda *a: computed.append(a[1:4]) or original(*a))
+    ncdlib.score_space(SPACE, ARCHS[:3], jobs=1, out=out, **SMALL)
+    assert computed == []
+    ncdlib.score_space(SPACE, ARCHS[:4], ["nwot", "units"], jobs=1, out=out, **SMALL)
+    assert [(arch, work) for arch, _, work in computed] == [
+        *((arch, {0.0: ["units"]}) for arch in ARCHS[:3]),
+        (ARCHS[3], {0.0: ["nwot", "units"]}),
+    ]
+    assert len(table.read(out)) == 3 * 2 + 3 + 2
+
+
+SWEEP = """
+import sys
+import numpy as np
+import ncdlib
+from ncdlib import spaces
+space, rng = spaces.get("nasbench201"), np.random.default_rng(0)
+archs = [space.sample(rng) for _ in range(40)]
+ncdlib.scoring.WAVE_SECONDS = 0.2
+ncdlib.score_space(space, archs, seeds=range(40), jobs=1, out=sys.argv[1], progress=False,
+                   batch=6, resolution=16, size={"channels": 4, "cells_per_stage": 1})
+"""
+
+
+def test_killed_in_the_middle_the_file_stands_and_a_rerun_completes_it(tmp_path):
+    out = tmp_path / "scores.parquet"
+    lengths = []
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", SWEEP, out])
+        before = out.stat().st_mtime_ns if out.exists() else 0
+        while process.poll() is None and (not out.exists() or out.stat().st_mtime_ns == before):
+            time.sleep(0.01)
+        time.sleep(0.13 * len(lengths))
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        lengths.append(len(table.read(out)))
+    assert 0 < lengths[0] < lengths[1] < lengths[2] < 40 * 40 * 2  # work goes on from where it stood
+    rng = np.random.default_rng(0)
+    archs = [SPACE.sample(rng) for _ in range(40)]
+    stands = table.read(out)
+    some = stands[stands.seed < 2]
+    fresh = ncdlib.score_space(SPACE, archs, seeds=(0, 1), jobs=1, **SMALL).set_index(list(table.KEYS)).score
+    assert (some.set_index(list(table.KEYS)).score == fresh.reindex(some.set_index(list(table.KEYS)).index)).all()
+    resumed = ncdlib.score_space(SPACE, archs, seeds=(0, 1), jobs=1, out=out, **SMALL).set_index(list(table.KEYS)).score
+    assert resumed.equals(fresh)
+
+
+def test_two_runs_do_not_write_one_file(tmp_path):
+    out = tmp_path / "scores.parquet"
+    process = subprocess.Popen([sys.executable, "-c", SWEEP, out])
+    while not out.exists() and process.poll() is None:
+        time.sleep(0.02)
+    with pytest.raises(RuntimeError, match="another run is writing"):
+        ncdlib.score_space(SPACE, ARCHS, jobs=1, out=out, **SMALL)
+    process.kill()
+    process.wait()
+    ncdlib.score_space(SPACE, ARCHS[:1], jobs=1, out=out, **SMALL)  # a killed run holds nothing
+
+
+def test_a_file_of_other_settings_is_refused_and_kept(tmp_path):
+    out = tmp_path / "scores.parquet"
+    ncdlib.score_space(SPACE, ARCHS[:1], jobs=1, out=out, **SMALL)
+    before = out.read_bytes()
+    for change in ({"mask": "shared"}, {"resolution": 8}, {"size": {}}, {"mode": "eval"}, {"count": "legacy"}):
+        with pytest.raises(ValueError, match=f"holds scores of other settings .*{next(iter(change))} = "):
+            ncdlib.score_space(SPACE, ARCHS[:1], jobs=1, out=out, **SMALL | change)
+    assert out.read_bytes() == before
+
+
+def test_a_file_that_is_no_score_table_is_refused_and_kept(tmp_path):
+    out = tmp_path / "scores.parquet"
+    ncdlib.score_space(SPACE, ARCHS[:1], jobs=1, out=out, **SMALL)
+    for damaged in (out.read_bytes()[:-20], b"", b"PAR1 nonsense PAR1"):
+        out.write_bytes(damaged)
+        with pytest.raises(ValueError, match="cannot be read as parquet; move it away and score again"):
+            ncdlib.score_space(SPACE, ARCHS[:1], jobs=1, out=out, **SMALL)
+        assert out.read_bytes() == damaged
+    pq.write_table(pa.table({"a": [1]}), out)
+    with pytest.raises(ValueError, match=r"is not a score table: it has columns \['a'\]"):
+        ncdlib.score_space(SPACE, ARCHS[:1], jobs=1, out=out, **SMALL)
+
+
+def test_an_error_in_the_middle_keeps_what_was_computed(tmp_path, monkeypatch):
+    out = tmp_path / "scores.parquet"
+    original = scoring._score_network
+
+    def fails_at_the_last(space, arch, *rest):
+        if arch == ARCHS[-1]:
+            raise ValueError("no luck")
+        return original(space, arch, *rest)
+
+    monkeypatch.setattr(scoring, "_score_network", fails_at_the_last)
+    with pytest.raises(ValueError, match="no luck"):
+        ncdlib.score_space(SPACE, ARCHS, jobs=1, out=out, **SMALL)
+    assert len(table.read(out)) >= 2
+    assert not list(Path(tmp_path).glob("*.partial"))
+
+
+def test_scores_that_are_not_finite_are_counted(tmp_path):
+    dead = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+    with pytest.warns(UserWarning, match="scores that are not finite, of 2: nwot: 1"):
+        rows = ncdlib.score_space(SPACE, [dead], jobs=1, out=tmp_path / "scores.parquet", **SMALL)
+    assert rows.set_index("proxy").score.isna().to_dict() == {"nwot": True, "swap": False}
+    with pytest.warns(UserWarning, match="nwot: 1"):  # told again when the score stands already
+        ncdlib.score_space(SPACE, [dead], jobs=1, out=tmp_path / "scores.parquet", **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"space": "nasbench301"}, "unknown search space 'nasbench301': use one of nasbench201"),
+        ({"archs": ["|nor_conv_9x9~0|+|none~0|none~1|+|none~0|none~1|none~2|"]}, "unknown operation 'nor_conv_9x9'"),
+        ({"archs": []}, "nothing to score"),
+        ({"proxies": ["synflaw"]}, "unknown proxy 'synflaw'"),
+        ({"alphas": (0.5, 1.0)}, "alpha is the share"),
+        ({"norms": ("bm",)}, "unknown norm 'bm'"),
+        ({"activations": ("rely",)}, "unknown activation 'rely'"),
+        ({"inits": ("xavier",)}, "unknown initialisation 'xavier'"),
+        ({"inputs": ("noise",)}, "unknown input 'noise'"),
+        ({"batch": 1}, "a batch has at least 2 images, got 1"),
+        ({"mask": "dot"}, "unknown mask 'dot'"),
+        ({"mode": "off"}, "unknown mode 'off'"),
+        ({"size": {"channels": 0}}, "channels must be a whole number of at least 1, got 0"),
+        ({"size": {"depth": 3}}, "nasbench201 has no size 'depth': use channels, cells_per_stage, classes"),
+    ],
+)
+def test_bad_input_writes_nothing(tmp_path, change, message):
+    arguments = {"space": "nasbench201", "archs": ARCHS[:1], "jobs": 1, "out": tmp_path / "scores.parquet", **SMALL} | change
+    with pytest.raises(ValueError, match=message):
+        ncdlib.score_space(**arguments)
+    assert not (tmp_path / "scores.parquet").exists()
+
+
+def test_threads_of_the_caller_are_left_alone():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    ncdlib.score_space(SPACE, ARCHS[:1], jobs=1, **SMALL)
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(threads)
