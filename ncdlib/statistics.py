@@ -15,6 +15,8 @@ from scipy.stats import rankdata
 
 RESAMPLES = 2000
 
+Rho = np.ndarray | np.float64  # one for each resample, or a single one
+
 
 @dataclass(frozen=True)
 class Correlation:
@@ -38,7 +40,7 @@ def spearman(
 ) -> Correlation:
     """Spearman's rho of scores and ground truth, signed, ties at mean ranks. One row of scores for each seed."""
 
-    def rho(s: np.ndarray, t: np.ndarray, _: np.ndarray) -> np.ndarray:
+    def rho(s: np.ndarray, t: np.ndarray, _: np.ndarray) -> Rho:
         return _cosine(_centred_ranks(s), _centred_ranks(t))
 
     return _correlation(rho, scores, truth, None, level, resamples)
@@ -57,7 +59,7 @@ def partial_spearman(
     """
     controls = np.atleast_2d(np.asarray(given, float))
 
-    def partial(s: np.ndarray, t: np.ndarray, c: np.ndarray) -> np.ndarray:
+    def partial(s: np.ndarray, t: np.ndarray, c: np.ndarray) -> Rho:
         s, t, c = _centred_ranks(s), _centred_ranks(t), _centred_ranks(c)
         return _cosine(_residual(s, c), _residual(t, c))
 
@@ -77,7 +79,7 @@ def paired_difference(
     if np.atleast_2d(scores).shape != others.shape:
         raise ValueError(f"paired scores have one shape, got {np.atleast_2d(scores).shape} and {others.shape}")
 
-    def difference(s: np.ndarray, t: np.ndarray, o: np.ndarray) -> np.ndarray:
+    def difference(s: np.ndarray, t: np.ndarray, o: np.ndarray) -> Rho:
         t = _centred_ranks(t)
         return _cosine(_centred_ranks(s), t) - _cosine(_centred_ranks(o[..., 0, :]), t)
 
@@ -94,7 +96,7 @@ def by_seed(table: pd.DataFrame, archs: list[str]) -> Float[np.ndarray, "seeds n
 
 
 def _correlation(
-    statistic: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+    statistic: Callable[[np.ndarray, np.ndarray, np.ndarray], Rho],
     scores: np.ndarray,
     truth: np.ndarray,
     others: np.ndarray | None,
@@ -135,7 +137,7 @@ def _centred_ranks(values: np.ndarray) -> np.ndarray:
     return ranks - ranks.mean(-1, keepdims=True)
 
 
-def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _cosine(a: np.ndarray, b: np.ndarray) -> Rho:
     """Correlation of centred values; nan where one of them is constant."""
     lengths = np.sqrt((a**2).sum(-1) * (b**2).sum(-1))
     tiny = 1e-9 * a.shape[-1] ** 3  # ranks have squares of about n^3 / 12

@@ -56,7 +56,7 @@ def test_a_cell_shows_every_node_and_operation_once(ax):
 def test_labels_keep_clear_of_one_another_and_stay_in_the_picture(ax):
     """Random graphs of 3 to 7 nodes and up to 14 labelled edges."""
     rng = np.random.default_rng(0)
-    for _ in range(15):
+    for _ in range(10):
         ax.clear()
         nodes = {k: f"node {k}" for k in range(rng.integers(3, 8))}
         pairs = list(combinations(nodes, 2))

@@ -198,7 +198,7 @@ def run(arch, complete):
     """Output, codes at every activation in order, and FLOPs, of one network on one batch."""
     torch.manual_seed(1)
     net = MICRO.build(arch, complete=complete, channels=4)
-    x = torch.randn(4, 3, 64, 64)
+    x = torch.randn(4, 3, 32, 32)
     with torch.no_grad(), recorded(net, [torch.clone], n=4) as layers, FlopCounterMode(display=False) as flops:
         y = net(x)
     return y, [(layer.summaries[0], layer.times) for layer in layers], flops.get_total_flops()

@@ -124,7 +124,7 @@ def stack(ax: matplotlib.axes.Axes, blocks: Sequence[tuple[str, float]], title: 
     if not blocks:
         raise ValueError("a stack needs at least one block, e.g. [('stem', 16), ('stage 1', 32)]")
     numbers = [f"{number:g}" for _, number in blocks]
-    widest = max(number for _, number in blocks)
+    widest = max(number for _, number in blocks) or 1
 
     def layout(upright: bool, wrapped: bool) -> tuple[float, float, float, list[str]]:
         labels = [short(label).replace(", ", "\n" if wrapped else ", ") for label, _ in blocks]
