@@ -44,18 +44,20 @@ class Layer:
     times: int = 1  # activation modules that read this very tensor
 
 
-def codes(x: Float[Tensor, "n *units"]) -> Int8[Tensor, "n d"]:
+def codes(x: Float[Tensor, "n *units"], scratch: Int8[Tensor, " bytes"] | None = None) -> Int8[Tensor, "n d"]:
     """1 where an input exceeds zero, else 0: a row an image, in the order in which the units lie in memory.
 
     Signed bytes, because an int8 product of 0/1 codes is exact and fast. The order of the units is the same for every
-    image, and no proxy depends on it.
+    image, and no proxy depends on it. `scratch` is memory that the codes may take, until it is used again.
     """
     if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
         x = x.permute(0, 2, 3, 1)
     x = x.detach().reshape(len(x), -1)
-    if x.device.type == "cpu" and x.dtype != torch.bfloat16:
-        return torch.from_numpy(np.greater(x.numpy(), 0).view(np.int8))  # torch's own comparison takes ten times as long
-    return (x > 0).to(torch.int8)
+    if x.device.type != "cpu" or x.dtype == torch.bfloat16:
+        return (x > 0).to(torch.int8)
+    out = torch.empty(x.shape, dtype=torch.int8) if scratch is None else scratch[: x.numel()].view(x.shape)
+    np.greater(x.numpy(), 0, out=out.numpy().view(np.bool_))  # torch's own comparison takes ten times as long
+    return out
 
 
 @contextmanager
@@ -71,7 +73,10 @@ def recorded(model: nn.Module, summaries: Sequence[Summary], n: int, count: str 
     layers: list[Layer] = []
     seen: dict[int, tuple[weakref.ref, int, Layer]] = {}  # id of a living tensor -> it, its version, its layer
 
+    scratch = torch.empty(0, dtype=torch.int8)
+
     def record(name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        nonlocal scratch
         x = inputs[0]
         reference, version, layer = seen.get(id(x), (None, None, None))
         if reference is not None and reference() is x and version == x._version:
@@ -82,7 +87,9 @@ def recorded(model: nn.Module, summaries: Sequence[Summary], n: int, count: str 
                 f"activation module {name!r} reads a tensor of shape {tuple(x.shape)}, but the batch has {n} images: "
                 "codes need the batch in the first dimension"
             )
-        code = codes(x)
+        if x.numel() > scratch.numel():
+            scratch = torch.empty(x.numel(), dtype=torch.int8)
+        code = codes(x, scratch)
         layer = Layer(tuple(summarise(code) for summarise in summaries))
         layers.append(layer)
         seen[id(x)] = weakref.ref(x), x._version, layer

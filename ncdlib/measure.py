@@ -105,10 +105,12 @@ def _untouched(model: nn.Module, mode: str) -> Iterator[None]:
     tracking = [m for m in modules if isinstance(m, nn.modules.batchnorm._NormBase) and m.track_running_stats]
     others = [m for m in modules if not isinstance(m, nn.modules.batchnorm._NormBase)]
     buffers = [(m, key, b, b._version, b.clone()) for m in others for key, b in m._buffers.items() if b is not None]
-    devices = {p.device.index for p in model.parameters() if p.is_cuda}
+    devices = {p.device.index for p in model.parameters() if p.is_cuda} if torch.cuda.is_available() else ()
     with torch.random.fork_rng(devices):
         try:
-            model.train(mode == "train")
+            for module, was in zip(modules, training, strict=True):
+                if was != (mode == "train"):  # setting an attribute of a module is dear
+                    module.training = not was
             if mode == "train":
                 for module in tracking:
                     module.track_running_stats = False
@@ -117,7 +119,8 @@ def _untouched(model: nn.Module, mode: str) -> Iterator[None]:
             for module in tracking:
                 module.track_running_stats = True
             for module, was in zip(modules, training, strict=True):
-                module.training = was
+                if module.training != was:
+                    module.training = was
             for module, key, buffer, version, copy in buffers:
                 module._buffers[key] = buffer
                 if buffer._version != version:

@@ -26,7 +26,8 @@ def small(seed: int, channels_last: bool = False, n: int = 8, **build):
 
 
 def textbook_log_determinant(kernel: torch.Tensor) -> float:
-    return np.linalg.slogdet(kernel.numpy())[1] if np.linalg.matrix_rank(kernel.numpy()) == len(kernel) else math.nan
+    full_rank = np.linalg.matrix_rank(kernel.numpy(), hermitian=True) == len(kernel)
+    return np.linalg.slogdet(kernel.numpy())[1] if full_rank else math.nan
 
 
 @pytest.mark.parametrize("n", [2, 3, 8, 31, 32, 33, 64, 100, 128])
@@ -62,7 +63,7 @@ def test_equals_the_textbook_under_every_mask_and_norm(norm, mask, alpha):
 @given(st.integers(2, 70), st.integers(1, 150), st.floats(0, 1), st.integers(0, 10**6))
 def test_kernel_and_patterns_are_exact(n, d, share, seed):
     codes = (torch.rand(n, d, generator=torch.Generator().manual_seed(seed)) < share).to(torch.int8)
-    assert torch.equal(activation.agreement(codes).double(), textbook.kernel(codes))
+    assert torch.equal(activation.agreement([(activation.co_firing(codes), 1)]).double(), textbook.kernel(codes))
     assert activation.swap(codes) == len({tuple(row) for row in codes.T.tolist()})
     shuffled = codes[torch.randperm(n)][:, torch.randperm(d)]
     assert activation.swap(shuffled) == activation.swap(codes)
@@ -85,7 +86,7 @@ def test_nwot_is_nan_where_two_images_share_a_code_and_never_overflows():
 def test_float_product_equals_integer_product():
     codes = (torch.rand(20, 3000) < 0.3).to(torch.int8)
     exact = codes.long() @ codes.long().T
-    assert torch.equal(activation.integer_product(codes).long(), exact)
+    assert torch.equal(activation.co_firing(codes)[0].long(), exact)
     assert torch.equal(activation.float_product(codes).long(), exact)
 
 
@@ -147,3 +148,10 @@ def test_flops_of_a_convolution_by_hand():
     layer = nn.Conv2d(3, 5, 3, padding=1, bias=False)
     assert ncdlib.score(layer, torch.randn(2, 3, 7, 9), "flops") == 2 * 3 * 5 * 9 * 7 * 9
     assert ncdlib.score(layer, torch.randn(2, 3, 7, 9), "params") == 3 * 5 * 9
+
+
+@given(st.integers(2, 60), st.integers(1, 80), st.integers(0, 10**6))
+def test_nwot_is_nan_exactly_where_the_kernel_is_singular(n, d, seed):
+    codes = (torch.rand(n, d, generator=torch.Generator().manual_seed(seed)) < 0.5).to(torch.int8)
+    rank = np.linalg.matrix_rank(np.hstack([codes.numpy(), 1 - codes.numpy()]).astype(float))  # K is its Gram matrix
+    assert math.isnan(activation.nwot(codes)) == (rank < n)

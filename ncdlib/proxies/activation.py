@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 Codes = Int8[Tensor, "n d"]
+SHIFTS = torch.arange(8, device="cpu").view(1, 8, 1)
 
 
 def nwot(codes: Int8[Tensor, "n d"]) -> float:
@@ -21,7 +22,7 @@ def nwot(codes: Int8[Tensor, "n d"]) -> float:
 
     Mellor et al. 2021 (arXiv:2006.04647), Eq. 2. nan where K is singular, as when two images share a code.
     """
-    return log_determinant(agreement(codes))
+    return log_determinant(agreement([(co_firing(codes), 1)]))
 
 
 def swap(codes: Int8[Tensor, "n d"]) -> float:
@@ -42,7 +43,7 @@ def hamming(codes: Int8[Tensor, "n d"]) -> float:
 
     Not a proxy of the literature but the quantity behind both: 1/2 for independent fair codes, 0 for equal ones.
     """
-    return mean_distance(agreement(codes))
+    return mean_distance(agreement([(co_firing(codes), 1)]))
 
 
 def regularised_swap(swap: float, params: float, mu: float = 1000.0, sigma: float = 1e6) -> float:
@@ -54,24 +55,14 @@ def regularised_swap(swap: float, params: float, mu: float = 1000.0, sigma: floa
     return swap * math.exp(-((params / 1e3 - mu) ** 2) / sigma)
 
 
-def agreement(codes: Int8[Tensor, "n d"]) -> Int[Tensor, "n n"]:
-    """The kernel K of NWOT, from one product of the codes.
+def co_firing(codes: Int8[Tensor, "n d"]) -> tuple[Int[Tensor, "n n"], int]:
+    """Number of units that fire for both of two images, codes @ codes.T, exactly; and the number of units.
 
-    Of d units, on_i fire for image i and both_ij for i and j: they agree on d - on_i - on_j + 2 both_ij.
+    In bytes where oneDNN multiplies them fast, else in floats. The product of bytes is wrong for a single unit (torch
+    2.13), and no gain for a few.
     """
-    both = integer_product(codes)
-    on = both.diagonal()
-    return codes.shape[1] - on[:, None] - on[None, :] + 2 * both
-
-
-def integer_product(codes: Int8[Tensor, "n d"]) -> Int[Tensor, "n n"]:
-    """codes @ codes.T, exactly: in bytes where oneDNN multiplies them fast, else in floats.
-
-    The product of bytes is wrong for a single unit (torch 2.13), and no gain for a few.
-    """
-    if codes.device.type == "cpu" and torch.backends.mkldnn.is_available() and codes.shape[1] >= 64:
-        return torch._int_mm(codes, codes.T)
-    return float_product(codes)
+    fast = codes.device.type == "cpu" and torch.backends.mkldnn.is_available() and codes.shape[1] >= 64
+    return torch._int_mm(codes, codes.T) if fast else float_product(codes), codes.shape[1]
 
 
 def float_product(codes: Int8[Tensor, "n d"]) -> Int[Tensor, "n n"]:
@@ -84,10 +75,20 @@ def log_determinant(kernel: Int[Tensor, "n n"]) -> float:
     kernel = kernel.to(torch.float64)
     factor, failed = torch.linalg.cholesky_ex(kernel)
     pivots = factor.diagonal().square()
-    smallest = len(kernel) * torch.finfo(torch.float64).eps * kernel.diagonal().max()
+    smallest = len(kernel) * torch.finfo(torch.float64).eps * kernel.trace()  # the rounding error of a pivot
     if failed or not (pivots > smallest).all():
         return math.nan
     return float(pivots.log().sum())
+
+
+def agreement(layers: Sequence[tuple[tuple[Int[Tensor, "n n"], int], int]]) -> Int[Tensor, "n n"]:
+    """The kernel K of NWOT from the layers' counts of co-firing, each counted as often as modules read the layer.
+
+    Of d units, on_i fire for image i and both_ij for i and j: they agree on d - on_i - on_j + 2 both_ij.
+    """
+    both = sum(product.to(torch.int64) * times for (product, _), times in layers)
+    on = both.diagonal()
+    return sum(d * times for (_, d), times in layers) - on[:, None] - on[None, :] + 2 * both
 
 
 def mean_distance(kernel: Int[Tensor, "n n"]) -> float:
@@ -96,19 +97,15 @@ def mean_distance(kernel: Int[Tensor, "n n"]) -> float:
     return 1 - (float(kernel.sum()) - n * d) / (n * (n - 1) * d)
 
 
-def total(kernels: Sequence[tuple[Int[Tensor, "n n"], int]]) -> Int[Tensor, "n n"]:
-    """The kernel of all layers, each counted as often as modules read it."""
-    return sum(kernel.to(torch.int64) * times for kernel, times in kernels)
-
-
 def patterns(codes: Int8[Tensor, "n d"]) -> Int[Tensor, "d words"]:
     """The bits of the batch at each unit, packed with 32 images to a word, in a fixed order."""
     n, d = codes.shape
     if n % 32 or d % 8:
         codes = nn.functional.pad(codes, (0, -d % 8, 0, -n % 32))
     eight_units = codes.contiguous().view(torch.int64).view(-1, 8, codes.shape[1] // 8)  # a byte a unit; 8 images a group
-    shifts = torch.arange(8, device=codes.device).view(1, 8, 1)
-    groups = (eight_units << shifts).sum(1).view(torch.uint8)  # (groups of 8 images, units): no two bits overlap
+    groups = (
+        (eight_units << SHIFTS.to(codes.device)).sum(1).view(torch.uint8)
+    )  # (groups of 8 images, units): no two bits overlap
     return torch.stack(list(groups), dim=1)[:d].view(torch.int32)
 
 
@@ -128,8 +125,8 @@ class Reduction(NamedTuple):
 
 
 REDUCTIONS: dict[str, Reduction] = {
-    "nwot": Reduction(agreement, lambda kernels: log_determinant(total(kernels))),
-    "hamming": Reduction(agreement, lambda kernels: mean_distance(total(kernels))),
-    "swap": Reduction(patterns, lambda rows: float(count_distinct(torch.cat([words for words, _ in rows])))),
-    "units": Reduction(lambda codes: codes.shape[1], lambda sizes: float(sum(d * times for d, times in sizes))),
+    "nwot": Reduction(co_firing, lambda layers: log_determinant(agreement(layers))),
+    "hamming": Reduction(co_firing, lambda layers: mean_distance(agreement(layers))),
+    "swap": Reduction(patterns, lambda layers: float(count_distinct(torch.cat([rows for rows, _ in layers])))),
+    "units": Reduction(lambda codes: codes.shape[1], lambda layers: float(sum(d * times for d, times in layers))),
 }
