@@ -44,7 +44,7 @@ class Layer:
     times: int = 1  # activation modules that read this very tensor
 
 
-def codes(x: Float[Tensor, "n *units"], scratch: Int8[Tensor, " bytes"] | None = None) -> Int8[Tensor, "n d"]:
+def codes(x: Float[Tensor, "n ..."], scratch: Int8[Tensor, " bytes"] | None = None) -> Int8[Tensor, "n d"]:
     """1 where an input exceeds zero, else 0: a row an image, in the order in which the units lie in memory.
 
     Signed bytes, because an int8 product of 0/1 codes is exact and fast. The order of the units is the same for every

@@ -39,8 +39,8 @@ def bernoulli(shape: tuple[int, ...], keep: float, generator: torch.Generator, d
 
 
 def masked(
-    x: Float[Tensor, "n *dims"], alpha: float, kind: str, generator: torch.Generator, channels_last: bool = False
-) -> Float[Tensor, "n *dims"]:
+    x: Float[Tensor, "n ..."], alpha: float, kind: str, generator: torch.Generator, channels_last: bool = False
+) -> Float[Tensor, "n ..."]:
     """x with each entry set to zero with probability alpha.
 
     One draw an entry (`"sample"`), an entry shared by the images of the batch (`"shared"`), a channel of an image

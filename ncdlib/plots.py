@@ -10,8 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
-# Okabe & Ito 2008: told apart with any kind of colour vision.
-BLUE, ORANGE, GREEN, RED, SKY, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#666666"
+from ncdlib.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
+
 METHODS = {"plain": GREY, "SAM": ORANGE, "NIR": SKY, "NCD": BLUE}  # the same colours in every figure
 MARKERS = {"plain": "o", "SAM": "s", "NIR": "^", "NCD": "D"}
 DIVERGING = sns.diverging_palette(30, 245, s=85, l=50, as_cmap=True)  # orange below zero, blue above
@@ -20,7 +20,7 @@ DIVERGING = sns.diverging_palette(30, 245, s=85, l=50, as_cmap=True)  # orange b
 def style() -> None:
     """Set the house style for all figures that follow."""
     sns.set_theme(
-        context="notebook", style="ticks", font="DejaVu Sans", palette=[BLUE, ORANGE, GREEN, RED, SKY, PURPLE, GREY]
+        context="notebook", style="ticks", font="DejaVu Sans", palette=[BLUE, ORANGE, GREEN, VERMILLION, SKY, PURPLE, GREY]
     )
     matplotlib.rcParams |= {
         "axes.spines.top": False,
@@ -42,7 +42,7 @@ def style() -> None:
 def save(figure: Figure, path: str | Path, stored: bool = False) -> None:
     """Write PATH.png and PATH.svg; `stored` marks a figure that shows a stored result."""
     if stored:
-        figure.text(0.995, 0.995, "stored result", ha="right", va="top", color=RED, fontsize=10, style="italic")
+        figure.text(0.995, 0.995, "stored result", ha="right", va="top", color=VERMILLION, fontsize=10, style="italic")
     for suffix, metadata in {".png": {"Software": None}, ".svg": {"Date": None}}.items():
         target = Path(f"{path}{suffix}")
         partial = target.with_name(f"{target.name}.partial")

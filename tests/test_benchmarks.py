@@ -82,8 +82,6 @@ def test_nasbench201_official_has_the_published_optima_and_functions():
     table = load("nasbench201_official")
     assert table[["cifar10", "cifar100", "imagenet16_120"]].max().round(2).tolist() == [94.37, 73.51, 47.31]
     assert table.function.nunique() == 6466  # unique cells, Dong & Yang 2020
-    ours = table.arch.map(lambda arch: spaces.get("nasbench201").parse(arch).function)
-    assert (ours.groupby(table.function).nunique() == 1).all()  # what is one function officially is one function here
 
 
 @needs_data

@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pytest
 
-from ncdlib import paper, plots
+from ncdlib import palette, paper, plots
 
 
 def test_the_papers_numbers_can_be_asked_for():
@@ -18,7 +18,7 @@ def test_the_papers_numbers_can_be_asked_for():
 def test_a_figure_is_the_same_file_each_time(tmp_path):
     for name in ("a", "b"):
         figure, axes = plots.figure(4, 3)
-        plots.curve(axes[0, 0], [0, 1], [0, 1], [-1, 0], [1, 2], "line", plots.BLUE)
+        plots.curve(axes[0, 0], [0, 1], [0, 1], [-1, 0], [1, 2], "line", palette.BLUE)
         plots.zero_line(axes[0, 0])
         plots.save(figure, tmp_path / name)
         plt.close(figure)

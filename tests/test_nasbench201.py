@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from ncdlib.activations import recorded
-from ncdlib.spaces.nasbench201 import EDGES, EXAMPLE, OPS, Cell, Cell201, NASBench201
+from ncdlib.spaces.blocks import EdgeCell
+from ncdlib.spaces.nasbench201 import EDGES, EXAMPLE, OPS, Cell201, NASBench201, edges
 
 SPACE = NASBench201()
 SMALL = {"channels": 4, "cells_per_stage": 1}
@@ -116,7 +117,7 @@ def test_cell_equals_its_definition_written_out():
     x = torch.randn(3, 4, 6, 5, dtype=torch.float64)
     for _ in range(25):
         arch = SPACE.sample(rng)
-        cell = Cell(arch, 4, "bn", "relu", complete=True).double()
+        cell = EdgeCell(edges(arch, 4, "bn", "relu", complete=True), 4).double()
         for p in cell.parameters():
             if p.dim() == 4:
                 p.data.normal_()
@@ -161,52 +162,21 @@ def test_sampling_follows_the_generator():
     assert [SPACE.sample(first) for _ in range(20)] == [SPACE.sample(second) for _ in range(20)]
 
 
-def terms(text, at=0):
-    """The terms of a sum in the table's UniqueString, and where it ends: '#', '0', or (operation, terms)."""
-    found = []
-    while True:
-        if text[at] == "(":
-            inner, at = terms(text, at + 1)
-            op = re.match(r"\)(?:@(\w+))?", text[at:])
-            found.append((op[1], inner))
-            at += op.end()
-        else:
-            found.append(text[at])
-            at += 1
-        if text[at : at + 1] != "+":
-            return found, at
-        at += 1
-
-
-def canonical(found):
-    """Terms sorted, skips vanished, zeros dropped, and with them every operation on nothing but zeros."""
-    flat = []
-    for term in found:
-        if term == "0":
-            flat.append("x")
-        elif term != "#":
-            op, inner = term[0], canonical(term[1])
-            flat += inner if op is None else [f"{op}({'+'.join(inner)})"] if inner else []
-    return sorted(flat)
-
-
-def test_function_is_the_benchmark_string_with_zeros_dropped_and_sums_sorted():
+def test_isomorphism_class_is_the_benchmarks_own_string():
     data = table("nats_bench.csv")
-    function = np.array([SPACE.parse(text).function for text in data.ArchitectureString])
-    assert list(function) == ["+".join(canonical(terms(text)[0])) for text in data.UniqueString]
-    # The table keeps zeros as terms and sorts before skips vanish: its partition is finer, and refines ours.
-    assert (data.UniqueString.nunique(), len(set(function))) == (6466, 4930)
-    assert data.assign(function=function).groupby("UniqueString").function.nunique().eq(1).all()
+    ours = [SPACE.parse(text).isomorphism_class for text in data.ArchitectureString]
+    assert ours == list(data.UniqueString)
+    assert len(set(ours)) == 6466  # unique cells, Dong & Yang 2020
 
 
-def test_cells_without_weights_and_one_function_give_one_output():
+def test_cells_of_one_class_without_weights_give_one_output():
     torch.manual_seed(0)
     x = torch.randn(2, 1, 5, 5, dtype=torch.float64)
     outputs = {}
     for ops in product(("none", "skip_connect", "avg_pool_3x3"), repeat=6):
         arch = Cell201(ops)
-        y = Cell(arch, 1, "bn", "relu", complete=True)(x)
-        torch.testing.assert_close(y, outputs.setdefault(arch.function, y), rtol=1e-10, atol=1e-10)
+        y = EdgeCell(edges(arch, 1, "bn", "relu", complete=True), 1)(x)
+        torch.testing.assert_close(y, outputs.setdefault(arch.isomorphism_class, y), rtol=1e-10, atol=1e-10)
     assert 1 < len(outputs) < 3**6
 
 

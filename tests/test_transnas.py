@@ -14,7 +14,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ncdlib.activations import recorded
-from ncdlib.spaces.transnas import EDGES, Cell, FactorizedReduce, Net, TransNASMacro, TransNASMicro
+from ncdlib.spaces.blocks import EdgeCell
+from ncdlib.spaces.transnas import EDGES, FactorizedReduce, Net, TransNASMacro, TransNASMicro, edges
 
 MICRO, MACRO = TransNASMicro(), TransNASMacro()
 STEM = 3 * 32 * 9 + 2 * 32 + 32 * 64 * 9 + 2 * 64  # two convolutions, each with the scale and shift of its BatchNorm
@@ -170,7 +171,7 @@ def test_cell_sums_over_its_edges():
         shape = (3, c_out, math.ceil(7 / stride), math.ceil(6 / stride))
         for _ in range(10):
             arch = MICRO.sample(rng)
-            cell = Cell(arch, 4, c_out, stride, "bn", "relu", complete=True)
+            cell = EdgeCell(edges(arch.graph, 4, c_out, stride, "bn", "relu", complete=True), c_out, stride)
             for p in cell.parameters():
                 if p.dim() == 4:
                     p.data.normal_()
@@ -182,7 +183,7 @@ def test_cell_sums_over_its_edges():
 
 
 def test_only_reshaping_skips_and_convolutions_have_weights():
-    cell = Cell(Net("4", "1_11_111"), 4, 8, 2, "bn", "relu", complete=True)
+    cell = EdgeCell(edges(Net("4", "1_11_111").graph, 4, 8, 2, "bn", "relu", complete=True), 8, 2)
     kinds = {name: type(edge).__name__ for name, edge in cell.edges.items()}
     reshaping = {name: "FactorizedReduce" for name in ("0>1", "0>2", "0>3")}
     assert kinds == reshaping | dict.fromkeys(("1>2", "1>3", "2>3"), "Identity")

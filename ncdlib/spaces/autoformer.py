@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ncdlib import activations
 from ncdlib.spaces import blocks, drawing
 from ncdlib.spaces.base import Space
-from ncdlib.spaces.blocks import Conv2d, Linear
+from ncdlib.spaces.blocks import Conv2d, Linear, check_sizes
 
 HEAD_DIM = 64  # width of each head's queries, keys and values, whatever the embedding
 MAX_DISTANCE = 14  # relative positions further apart than this share an entry
@@ -155,9 +155,7 @@ class AutoFormer(Space[ViT]):
             raise ValueError(f"norm {norm!r} takes BatchNorm's place, but a vision transformer has LayerNorm only: use 'ln'")
         if init not in INITS:
             raise ValueError(f"unknown initialisation {init!r}: use one of {', '.join(INITS)}")
-        for name, value in {"image": image, "patch": patch, "classes": classes, "channels": channels}.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        check_sizes(image=image, patch=patch, classes=classes, channels=channels)
         if image % patch:
             raise ValueError(f"image must be a multiple of patch = {patch}, got {image}: try {-(-image // patch) * patch}")
         network = VisionTransformer(self.parse(str(arch)), activation, image // patch, patch, classes, channels)

@@ -1,7 +1,9 @@
 """Building blocks that the search spaces share, and the initialisations of a network."""
 
+from collections.abc import Iterable
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ncdlib import activations, rescaling
 
@@ -34,8 +36,50 @@ class ReLUConvBN(nn.Module):
         self.conv = Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=False)
         self.norm = rescaling.make(norm, c_out)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.conv(self.activation(x)))
+
+
+class EdgeCell(nn.Module):
+    """A cell of four nodes, the first its input: node j is the sum over i < j of the operation on edge i>j of node i.
+
+    `edges` are (i, j, operation or None, whether its output is needed): where it is not, only its activation is called,
+    so that its code still counts. A node that nothing reaches is zero, with `c_out` channels and 1 / `stride` of the side.
+    """
+
+    def __init__(self, edges: Iterable[tuple[int, int, nn.Module | None, bool]], c_out: int, stride: int = 1) -> None:
+        super().__init__()
+        self.c_out, self.stride = c_out, stride
+        self.edges = nn.ModuleDict()
+        self.plan: list[tuple[int, int, str, bool]] = []
+        for i, j, operation, needed in edges:
+            if operation is not None:
+                self.edges[f"{i}>{j}"] = operation
+                self.plan.append((i, j, f"{i}>{j}", needed))
+
+    def forward(self, x: Tensor) -> Tensor:
+        nodes: list[Tensor | None] = [x, None, None, None]  # None stands for zeros
+        for i, j, name, needed in self.plan:
+            if nodes[i] is None:
+                nodes[i] = self.zeros(x)
+            operation = self.edges[name]
+            if needed:
+                y = operation(nodes[i])
+                nodes[j] = y if nodes[j] is None else nodes[j] + y
+            elif hasattr(operation, "activation"):
+                operation.activation(nodes[i])
+        return self.zeros(x) if nodes[3] is None else nodes[3]
+
+    def zeros(self, x: Tensor) -> Tensor:
+        """A node that nothing reaches."""
+        return x.new_zeros(len(x), self.c_out, *(-(-side // self.stride) for side in x.shape[2:]))
+
+
+def check_sizes(**sizes: int) -> None:
+    """Raise ValueError unless every size is a whole number of at least 1."""
+    for name, value in sizes.items():
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 
 @torch.no_grad()

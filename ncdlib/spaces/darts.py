@@ -11,7 +11,7 @@ from torch import nn
 
 from ncdlib.spaces import drawing
 from ncdlib.spaces.base import Space
-from ncdlib.spaces.blocks import initialise
+from ncdlib.spaces.blocks import check_sizes, initialise
 from ncdlib.spaces.darts_network import Network
 
 OPS = (
@@ -149,9 +149,7 @@ class DARTS(Space[Genotype]):
         self.check(arch)
         channels = self.channels if channels is None else channels
         layers = self.layers if layers is None else layers
-        for name, value in {"channels": channels, "layers": layers, "classes": classes}.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        check_sizes(channels=channels, layers=layers, classes=classes)
         if not 0 <= drop_path < 1:
             raise ValueError(f"drop_path is a probability from 0 up to, not including, 1: got {drop_path!r}")
         cells = {kind: list(arch.edges(kind)) for kind in KINDS}

@@ -13,9 +13,8 @@ from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 import networkx as nx
 
-# The palette of Okabe & Ito (2008): distinct for colour-blind readers.
-BLUE, SKY, PURPLE, GREEN = "#0072B2", "#56B4E9", "#CC79A7", "#009E73"
-ORANGE, VERMILLION, GREY = "#E69F00", "#D55E00", "#666666"
+from ncdlib.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
+
 LARGEST, READABLE = 11.0, 7.5  # font sizes in points
 HEAD = "-|>,head_length=0.5,head_width=0.25"
 

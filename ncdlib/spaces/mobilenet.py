@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ncdlib import activations, rescaling
 from ncdlib.spaces import drawing
 from ncdlib.spaces.base import Space
-from ncdlib.spaces.blocks import Conv2d, Linear, initialise
+from ncdlib.spaces.blocks import Conv2d, Linear, check_sizes, initialise
 
 KINDS = ("identity", "3x3, ratio 3", "5x5, ratio 6")  # what the digits 0, 1, 2 of NAS-Bench-Macro stand for
 KERNEL_RATIO = {1: (3, 3), 2: (5, 6)}
@@ -130,7 +130,7 @@ class MobileNet(Space[MacroCode]):
         the linear layer's bias is counted.
         """
         arch = self.parse(arch) if isinstance(arch, str) else arch
-        _positive(channels=channels, features=features, classes=classes)
+        check_sizes(channels=channels, features=features, classes=classes)
         c = channels
         layers: list[nn.Module] = [conv_norm(3, c, 3, 1, norm), activations.make(activation)]
         for kind, stride in zip(arch.kinds, MACRO_STRIDES, strict=True):
@@ -187,7 +187,7 @@ class MobileNetV2(Space[ExpansionRatios]):
         a proxy may run at 64x64. `complete` changes nothing: all work reaches the output.
         """
         arch = self.parse(arch) if isinstance(arch, str) else arch
-        _positive(classes=classes)
+        check_sizes(classes=classes)
         c = 32
         layers: list[nn.Module] = [conv_norm(3, c, 3, 2, norm), activations.make(activation)]
         for ratio, (c_out, stride) in zip(arch.ratios, V2_BLOCKS, strict=True):
@@ -237,9 +237,3 @@ def head(c: int, features: int, classes: int, norm: str, activation: str) -> lis
     """1x1 convolution to `features`, normalisation, activation, global average, linear layer."""
     average = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     return [conv_norm(c, features, 1, 1, norm), activations.make(activation), *average, Linear(features, classes)]
-
-
-def _positive(**sizes: int) -> None:
-    for name, value in sizes.items():
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ncdlib import activations, rescaling
 from ncdlib.spaces import drawing
 from ncdlib.spaces.base import Space
-from ncdlib.spaces.blocks import Conv2d, Linear, initialise
+from ncdlib.spaces.blocks import Conv2d, Linear, check_sizes, initialise
 
 OPS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")  # in the order of the published labels 0, 1, 2
 MAX_VERTICES, MAX_EDGES = 7, 9
@@ -159,10 +159,7 @@ class NASBench101(Space[Cell101]):
         Every vertex of a pruned cell reaches the output, so `complete=False` changes nothing.
         """
         arch = self.parse(arch) if isinstance(arch, str) else arch
-        sizes = {"channels": channels, "stacks": stacks, "cells_per_stack": cells_per_stack, "classes": classes}
-        for name, value in sizes.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        check_sizes(channels=channels, stacks=stacks, cells_per_stack=cells_per_stack, classes=classes)
         layers: list[nn.Module] = [ConvBnRelu(3, channels, 3, norm, activation)]
         c_in = channels
         for stack in range(stacks):

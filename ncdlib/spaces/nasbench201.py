@@ -7,13 +7,12 @@ from itertools import product
 
 import matplotlib.axes
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from ncdlib import activations, rescaling
 from ncdlib.spaces import drawing
 from ncdlib.spaces.base import Space
-from ncdlib.spaces.blocks import Conv2d, Linear, ReLUConvBN, initialise
+from ncdlib.spaces.blocks import Conv2d, EdgeCell, Linear, ReLUConvBN, check_sizes, initialise
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 WIDER = ("nor_conv_5x5", "nor_conv_7x7")  # outside the benchmark, to study rising non-linearity
@@ -51,17 +50,17 @@ class Cell201:
         return tuple(op != "none" and node[j] for (_, j), op in zip(EDGES, self.ops, strict=True))
 
     @cached_property
-    def function(self) -> str:
-        """Canonical form: two cells with the same string compute the same function of the same weights.
+    def isomorphism_class(self) -> str:
+        """The benchmark's canonical form, `UniqueString` in its tables: 6,466 classes of cells that compute one function.
 
-        Sums are sorted, skips vanish, and whatever is always zero is dropped.
+        Sums are sorted, a skip stands for its source ("0" is the input), and whatever is zero is "#". The classes are
+        those published: some that differ only in zeros or in nested sums still compute the same.
         """
-        nodes: list[list[str]] = [["x"], [], [], []]
+        nodes: list[list[str]] = [["0"], [], [], []]
         for (i, j), op in zip(EDGES, self.ops, strict=True):
-            if op == "skip_connect":
-                nodes[j] += nodes[i]
-            elif op != "none" and nodes[i]:
-                nodes[j].append(f"{op}({'+'.join(sorted(nodes[i]))})")
+            source = "+".join(sorted(nodes[i]))
+            term = f"({source})@{op}" if op != "skip_connect" else source
+            nodes[j].append("#" if op == "none" or source == "#" else term)
         return "+".join(sorted(nodes[3]))
 
 
@@ -118,16 +117,14 @@ class NASBench201(Space[Cell201]):
         `complete=False` does not run convolutions whose output goes nowhere; their activations still record.
         """
         arch = self.parse(arch) if isinstance(arch, str) else arch
-        for name, value in {"channels": channels, "cells_per_stage": cells_per_stage, "classes": classes}.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        check_sizes(channels=channels, cells_per_stage=cells_per_stage, classes=classes)
         c = channels
         layers: list[nn.Module] = [Stem(c, norm)]
         for stage in range(3):
             if stage:
                 layers.append(ResidualBlock(c, 2 * c, norm, activation))
                 c *= 2
-            layers += [Cell(arch, c, norm, activation, complete) for _ in range(cells_per_stage)]
+            layers += [EdgeCell(edges(arch, c, norm, activation, complete), c) for _ in range(cells_per_stage)]
         head = [
             rescaling.make(norm, c),
             activations.make(activation),
@@ -151,31 +148,6 @@ class Stem(nn.Sequential):
         super().__init__(Conv2d(3, c, 3, padding=1, bias=False), rescaling.make(norm, c))
 
 
-class Cell(nn.Module):
-    """Node j is the sum over i < j of the operation on edge i>j applied to node i."""
-
-    def __init__(self, arch: Cell201, c: int, norm: str, activation: str, complete: bool) -> None:
-        super().__init__()
-        self.edges = nn.ModuleDict()
-        self.plan: list[tuple[int, int, str, bool]] = []  # source, target, name, whether its output is needed
-        for (i, j), op, needed in zip(EDGES, arch.ops, arch.needed, strict=True):
-            if op != "none":
-                self.edges[f"{i}>{j}"] = operation(op, c, norm, activation)
-                self.plan.append((i, j, f"{i}>{j}", complete or needed))
-
-    def forward(self, x: Tensor) -> Tensor:
-        nodes: list[Tensor | None] = [x, None, None, None]  # None stands for zeros
-        for i, j, name, needed in self.plan:
-            source = torch.zeros_like(x) if nodes[i] is None else nodes[i]
-            edge = self.edges[name]
-            if needed:
-                y = edge(source)
-                nodes[j] = y if nodes[j] is None else nodes[j] + y
-            elif isinstance(edge, ReLUConvBN):
-                edge.activation(source)  # its output goes nowhere, but its code counts
-        return torch.zeros_like(x) if nodes[3] is None else nodes[3]
-
-
 class ResidualBlock(nn.Module):
     """Two ReLU-Conv-BN, the first with stride 2; the shortcut is an average pool and a bare 1x1 convolution."""
 
@@ -189,8 +161,18 @@ class ResidualBlock(nn.Module):
         return self.downsample(x) + self.conv_b(self.conv_a(x))
 
 
-def operation(op: str, c: int, norm: str, activation: str) -> nn.Module:
-    """The module of an operation other than `none`."""
+def edges(
+    arch: Cell201, c: int, norm: str, activation: str, complete: bool
+) -> Iterator[tuple[int, int, nn.Module | None, bool]]:
+    """The edges of a cell, as `EdgeCell` takes them."""
+    for (i, j), op, needed in zip(EDGES, arch.ops, arch.needed, strict=True):
+        yield i, j, operation(op, c, norm, activation), complete or needed
+
+
+def operation(op: str, c: int, norm: str, activation: str) -> nn.Module | None:
+    """The module of an operation; None for `none`."""
+    if op == "none":
+        return None
     if op == "skip_connect":
         return nn.Identity()
     if op == "avg_pool_3x3":

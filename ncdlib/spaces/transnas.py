@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import product
-import math
 
 import matplotlib.axes
 import numpy as np
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from ncdlib import activations, rescaling
 from ncdlib.spaces import drawing
 from ncdlib.spaces.base import Space
-from ncdlib.spaces.blocks import Conv2d, Linear, ReLUConvBN, initialise
+from ncdlib.spaces.blocks import Conv2d, EdgeCell, Linear, ReLUConvBN, check_sizes, initialise
 from ncdlib.spaces.nasbench201 import EDGES, Cell201
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3")  # cell digits 0, 1, 2, 3
@@ -102,10 +101,7 @@ class TransNAS(Space[Net]):
         own digits. `complete=False` does not run convolutions whose output goes nowhere; their activations still record.
         """
         arch = self.parse(arch) if isinstance(arch, str) else arch
-        sizes = {"channels": channels, "cells_per_module": cells_per_module, "classes": classes}
-        for name, value in sizes.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        check_sizes(channels=channels, cells_per_module=cells_per_module, classes=classes)
         if channels % 2:
             raise ValueError(f"channels must be even, since the stem's first convolution has half of them: got {channels}")
         layers: list[nn.Module] = [Stem(channels, norm, activation)]
@@ -116,7 +112,8 @@ class TransNAS(Space[Net]):
                 if arch.cell == "basic":
                     layers.append(BasicCell(c_in, c_out, stride, norm, activation))
                 else:
-                    layers.append(Cell(arch, c_in, c_out, stride, norm, activation, complete))
+                    cell = edges(arch.graph, c_in, c_out, stride, norm, activation, complete)
+                    layers.append(EdgeCell(cell, c_out, stride))
                 c_in, stride = c_out, 1
         network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), Linear(c_in, classes))
         initialise(network, init)
@@ -210,40 +207,6 @@ class Stem(nn.Sequential):
         super().__init__(first, rescaling.make(norm, c // 2), ReLUConvBN(c // 2, c, 3, 2, norm, activation))
 
 
-class Cell(nn.Module):
-    """Node j is the sum over i < j of the operation on edge i>j; the edges out of node 0 carry stride and new channels."""
-
-    def __init__(
-        self, arch: Net, c_in: int, c_out: int, stride: int, norm: str, activation: str, complete: bool
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self.c_out, self.stride = c_out, stride
-        self.edges = nn.ModuleDict()
-        self.plan: list[tuple[int, int, str, bool]] = []  # source, target, name, whether its output is needed
-        for (i, j), op, needed in zip(EDGES, arch.graph.ops, arch.graph.needed, strict=True):
-            if op != "none":
-                c, s = (c_out, 1) if i else (c_in, stride)
-                self.edges[f"{i}>{j}"] = operation(op, c, c_out, s, norm, activation)
-                self.plan.append((i, j, f"{i}>{j}", complete or needed))
-
-    def forward(self, x: Tensor) -> Tensor:
-        nodes: list[Tensor | None] = [x, None, None, None]  # None stands for zeros
-        for i, j, name, needed in self.plan:
-            if nodes[i] is None:
-                nodes[i] = self.zeros(x)
-            edge = self.edges[name]
-            if needed:
-                y = edge(nodes[i])
-                nodes[j] = y if nodes[j] is None else nodes[j] + y
-            elif isinstance(edge, ReLUConvBN | FactorizedReduce):
-                edge.activation(nodes[i])  # its output goes nowhere, but its code counts
-        return self.zeros(x) if nodes[3] is None else nodes[3]
-
-    def zeros(self, x: Tensor) -> Tensor:
-        """A node that nothing reaches."""
-        return x.new_zeros(len(x), self.c_out, *(math.ceil(side / self.stride) for side in x.shape[2:]))
-
-
 class FactorizedReduce(nn.Module):
     """A skip that changes the shape: activation, two 1x1 convolutions side by side, the second a pixel further, BN.
 
@@ -278,8 +241,19 @@ class BasicCell(nn.Module):
         return self.downsample(x) + self.conv_b(self.conv_a(x))
 
 
-def operation(op: str, c_in: int, c_out: int, stride: int, norm: str, activation: str) -> nn.Module:
-    """The module of an operation other than `none`."""
+def edges(
+    cell: Cell201, c_in: int, c_out: int, stride: int, norm: str, activation: str, complete: bool
+) -> Iterator[tuple[int, int, nn.Module | None, bool]]:
+    """The edges of a cell, as `EdgeCell` takes them; those out of node 0 carry stride and new channels."""
+    for (i, j), op, needed in zip(EDGES, cell.ops, cell.needed, strict=True):
+        shape = (c_out, c_out, 1) if i else (c_in, c_out, stride)
+        yield i, j, operation(op, *shape, norm, activation), complete or needed
+
+
+def operation(op: str, c_in: int, c_out: int, stride: int, norm: str, activation: str) -> nn.Module | None:
+    """The module of an operation; None for `none`."""
+    if op == "none":
+        return None
     if op != "skip_connect":
         return ReLUConvBN(c_in, c_out, int(op[-1]), stride, norm, activation)
     return nn.Identity() if (c_in, stride) == (c_out, 1) else FactorizedReduce(c_in, c_out, stride, norm, activation)
