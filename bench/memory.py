@@ -52,7 +52,7 @@ def main() -> None:
             "published NWOT": lambda: textbook.published_nwot(network, images),  # noqa: B023
             "published SWAP": lambda: textbook.published_swap(network, images),  # noqa: B023
         }
-        print(f"\n{cell}, batch {BATCH}\n{str():24s}{'peak, MiB':>10s}{'x forward':>11s}")
+        print(f"\n{cell}, batch {BATCH}\n{'':24s}{'peak, MiB':>10s}{'x forward':>11s}")
         print(f"{'forward pass':24s}{bare:10.0f}{1:11.2f}")
         for name, procedure in procedures.items():
             most = peak(procedure)
