@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 import torch.nn.functional as F
 
+from ncdlib import rescaling
 from ncdlib.spaces import drawing
 from ncdlib.spaces.darts import DARTS, KINDS, OPS, Genotype
 from ncdlib.spaces.darts_network import FactorizedReduce, Noise, Zero, drop_path
@@ -336,10 +337,10 @@ def test_forward_and_backward_are_finite(name, norm, activation):
     grads = [p.grad for p in network.parameters() if p.grad is not None]
     assert all(grad.isfinite().all() for grad in grads)
     assert sum(grad.abs().sum() for grad in grads) > 0
-    wanted = {"bn": nn.BatchNorm2d, "ln": nn.GroupNorm, "none": nn.Identity}[norm]
+    wanted = {"bn": nn.BatchNorm2d, "ln": rescaling.GroupNorm, "none": nn.Identity}[norm]
     kinds = Counter(type(module) for module in network.modules())
     assert kinds[wanted] > 0
-    assert sum(kinds[layer] for layer in (nn.BatchNorm2d, nn.GroupNorm) if layer is not wanted) == 0
+    assert sum(kinds[layer] for layer in (nn.BatchNorm2d, rescaling.GroupNorm) if layer is not wanted) == 0
     assert kinds[{"relu": nn.GELU, "gelu": nn.ReLU}[activation]] == 0
 
 
