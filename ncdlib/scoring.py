@@ -4,6 +4,7 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 import ctypes
 from functools import lru_cache
+import gc
 import inspect
 from itertools import product
 from pathlib import Path
@@ -188,13 +189,16 @@ def one_thread() -> Iterator[None]:
     Freed memory stays with the process from here on (glibc only): activations come and go by the hundred megabytes, and a
     quarter of a pass would otherwise be spent on asking the system for pages.
     """
-    threads = torch.get_num_threads()
+    threads, collects = torch.get_num_threads(), gc.isenabled()
     _keep_freed_memory()
     torch.set_num_threads(1)
+    gc.disable()  # it would run many times while a network of some hundred modules is built, and find nothing
     try:
         yield
     finally:
         torch.set_num_threads(threads)
+        if collects:
+            gc.enable()
 
 
 @lru_cache(maxsize=1)
