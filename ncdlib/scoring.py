@@ -129,9 +129,12 @@ def _in_waves(tasks: list, jobs: int | None, device: str, total: int, progress: 
     if jobs is None:
         local = isinstance(joblib.parallel.get_active_backend()[0], joblib.parallel.LokyBackend)
         jobs = (1 if device == "cuda" else joblib.cpu_count()) if local else -1
-    wave = 2 * joblib.effective_n_jobs(jobs)
+    wave = 8 * joblib.effective_n_jobs(jobs)
     done = 0
-    with joblib.Parallel(n_jobs=jobs) as parallel, tqdm(total=total, unit="score", disable=not progress or not tasks) as bar:
+    with (
+        joblib.Parallel(n_jobs=jobs, batch_size=1, pre_dispatch="all") as parallel,
+        tqdm(total=total, unit="score", disable=not progress or not tasks) as bar,
+    ):
         while done < len(tasks):
             began = time.monotonic()
             rows = [row for result in parallel(tasks[done : done + wave]) for row in result]
