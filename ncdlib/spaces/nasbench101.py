@@ -156,7 +156,8 @@ class NASBench101(Space[Cell101]):
     ) -> nn.Module:
         """The published network: a stem to `channels` = 128, three stacks of three cells, channels doubling between them.
 
-        Every vertex of a pruned cell reaches the output, so `complete=False` changes nothing.
+        To score, channels=32 and cells_per_stack=1 rank alike (bench/sizes.py). Every vertex
+        of a pruned cell reaches the output, so `complete=False` changes nothing.
         """
         arch = self.parse(arch) if isinstance(arch, str) else arch
         check_sizes(channels=channels, stacks=stacks, cells_per_stack=cells_per_stack, classes=classes)
