@@ -97,7 +97,7 @@ class TransNAS(Space[Net]):
         - `classes`: 47 is class_scene; class_object has 75, room_layout 9. The head of jigsaw (1,000 permutations) reads
           nine pieces at once, and the dense tasks have decoders: the encoder, which is what this space varies, is the same.
 
-        Published images are 256x256; the network takes any size. To score, channels=16 and 64x64 rank alike (bench/sizes.py).
+        Published images are 256x256; any size runs. To score, channels=16 and 64x64 pixels rank alike (bench/sizes.py).
         The stem divides resolution by 4, the modules by their own digits. `complete=False` does not run convolutions whose
         output goes nowhere; their activations still record.
         """
