@@ -57,7 +57,7 @@ class PackagedFile:
 
     @property
     def source(self) -> str:
-        return f"pip install --force-reinstall {self.package}=={self.version} (https://pypi.org/project/{self.package}/)"
+        return f"pip install --force-reinstall {self.package}=={self.version}"
 
 
 File = PublicFile | PackagedFile
