@@ -25,7 +25,7 @@ def check(alpha: float, kind: str) -> None:
 
 
 def bernoulli(shape: tuple[int, ...], keep: float, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
-    """A tensor of ones with probability `keep` (to within 2^-17), else zeros.
+    """A tensor of ones with probability `keep` (to within 2^-16), else zeros.
 
     Four 16-bit draws come from one 64-bit number, and the mask is made in the dtype that it will multiply: together a
     tenth of the cost of `Tensor.bernoulli_` and a fifth of multiplying by a bool.
@@ -34,7 +34,7 @@ def bernoulli(shape: tuple[int, ...], keep: float, generator: torch.Generator, d
     bits = torch.empty(-(-size // 4), dtype=torch.int64, device=generator.device)
     bits.random_(-(2**63), None, generator=generator)
     draws = bits.view(torch.int16)[:size].view(shape)  # uniform on [-2^15, 2^15)
-    threshold = min(round(keep * 2**16), 2**16) - 2**15
+    threshold = min(max(round(keep * 2**16), 1), 2**16 - 1) - 2**15  # 2^15 would wrap round and keep nothing
     return torch.lt(draws, threshold, out=torch.empty(shape, dtype=dtype, device=generator.device))
 
 

@@ -27,6 +27,7 @@ def score(
 
     - `images`: (n, channels, height, width), or whatever the model takes, n >= 2. A channels-last batch stays so, which
       is faster on a CPU; results then differ in the last bits of the activations.
+    - `labels`: for proxies that need them; none of the present ones does.
     - `alpha`: the share of the inputs of each convolution and linear layer that SAM masks (Eq. 4); `mask`: what a draw of
       the mask is shared by, see `masking.masked`.
     - `norm`: what takes BatchNorm's place while scoring, see `rescaling.make`: "ln" is the paper's NIR. None keeps the
@@ -40,7 +41,7 @@ def score(
     """
     names = [proxy] if isinstance(proxy, str) else list(proxy)
     definitions = {name: proxies.get(name) for name in names}
-    needed = {part for name, p in definitions.items() for part in (p.of if p.reads == "scores" else (name,))}
+    needed = dict.fromkeys(part for name, p in definitions.items() for part in (p.of if p.reads == "scores" else (name,)))
     if not names:
         raise ValueError(f"no proxy asked for: use one or more of {', '.join(proxies.names())}")
     if mode not in ("train", "eval"):
@@ -50,14 +51,21 @@ def score(
     masking.check(alpha, mask)
     images = _checked(images, model)
 
-    with _untouched(model, mode), rescaling.replaced(model, norm), masking.sam(model, alpha, mask, seed), torch.no_grad():
+    with (
+        torch.inference_mode(False),  # inside a caller's own, tensors would have no version
+        torch.no_grad(),
+        _untouched(model, mode),
+        rescaling.replaced(model, norm),
+        masking.sam(model, alpha, mask, seed),
+        _runs_on(images),
+    ):
         scores: dict[str, float] = {}
         reductions = {name: REDUCTIONS[name] for name in needed if proxies.get(name).reads == "codes"}
         if reductions:
             torch.manual_seed(seed)
             summaries = list(dict.fromkeys(r.summarise for r in reductions.values()))  # proxies may share one
             with activations.recorded(model, summaries, len(images), count) as layers:
-                _run(model, images)
+                model(images)
             if not layers:
                 raise ValueError(
                     "the model ran no activation module: codes are read at modules such as nn.ReLU or nn.GELU, and a "
@@ -65,7 +73,7 @@ def score(
                 )
             for name, (summarise, combine) in reductions.items():
                 scores[name] = combine([(layer.summaries[summaries.index(summarise)], layer.times) for layer in layers])
-        for name in needed - reductions.keys():
+        for name in [name for name in needed if name not in reductions]:
             torch.manual_seed(seed)
             scores[name] = proxies.get(name).function(model, images)
     for name, p in definitions.items():
@@ -86,12 +94,14 @@ def _checked(images: object, model: nn.Module) -> Tensor:
     if not images.is_meta and not images.isfinite().all():
         bad = (~images.isfinite()).sum().item()
         raise ValueError(f"images hold {bad} values that are nan or infinite: clean them before scoring")
-    return images.to(weight.device)
+    return (images.clone() if images.is_inference() else images).to(weight.device)
 
 
-def _run(model: nn.Module, images: Tensor) -> None:
+@contextmanager
+def _runs_on(images: Tensor) -> Iterator[None]:
+    """Turn what torch says of a model that cannot take the images into a ValueError that names them."""
     try:
-        model(images)
+        yield
     except RuntimeError as error:
         raise ValueError(f"the model cannot run on images of shape {tuple(images.shape)}: {error}") from error
 

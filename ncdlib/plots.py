@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 
 from ncdlib.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
@@ -50,6 +51,11 @@ def save(figure: Figure, path: str | Path, stored: bool = False) -> None:
         partial.replace(target)
 
 
+def note(figure: Figure, text: str) -> None:
+    """Say below a figure what it rests on: sizes, seeds, intervals."""
+    figure.supxlabel(text, fontsize=9, color=GREY)
+
+
 def zero_line(ax: Axes) -> None:
     """Mark where a correlation changes its sign."""
     ax.axhline(0, color="black", linewidth=0.8, zorder=0)
@@ -70,16 +76,16 @@ def curve(
     ax.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
 
 
-def correlation_map(ax: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str) -> None:
-    """A table of correlations, coloured from -1 to 1 and printed in each field; nan stays blank."""
-    text = np.where(np.isfinite(values), np.vectorize("{:+.2f}".format)(values), "")
+def correlation_map(ax: Axes, rho: pd.DataFrame, low: pd.DataFrame, high: pd.DataFrame, title: str) -> None:
+    """A table of correlations, coloured from -1 to 1, each with its interval below it; nan stays blank."""
+    text = np.vectorize(lambda r, a, b: f"{r:+.2f}\n{a:+.2f}, {b:+.2f}" if np.isfinite(r) else "")(rho, low, high)
     sns.heatmap(
-        values, vmin=-1, vmax=1, cmap=DIVERGING, annot=text, fmt="", xticklabels=columns, yticklabels=rows, ax=ax,
-        cbar=False, linewidths=1, annot_kws={"fontsize": 9},
+        rho, vmin=-1, vmax=1, cmap=DIVERGING, annot=text, fmt="", ax=ax, cbar=False, linewidths=1,
+        annot_kws={"fontsize": 7.5},
     )  # fmt: skip
     ax.set_title(title)
     ax.tick_params(length=0)
-    ax.set_yticklabels(rows, rotation=0)
+    ax.tick_params(axis="y", rotation=0)
 
 
 def figure(

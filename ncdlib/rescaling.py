@@ -69,7 +69,7 @@ def replaced(model: nn.Module, name: str | None) -> Iterator[None]:
         raise ValueError(f"norm {name!r} takes the place of BatchNorm, but the model has none: use norm=None")
     fresh: dict[nn.Module, nn.Module] = {}  # a shared layer stays shared
     for _, _, child in places:
-        fresh.setdefault(child, _like(child, name))
+        fresh.setdefault(child, _like(child, name, next(model.parameters(), torch.empty(0))))
     try:
         for parent, key, child in places:
             setattr(parent, key, fresh[child])
@@ -79,8 +79,8 @@ def replaced(model: nn.Module, name: str | None) -> Iterator[None]:
             setattr(parent, key, child)
 
 
-def _like(layer: nn.modules.batchnorm._BatchNorm, name: str) -> nn.Module:
+def _like(layer: nn.modules.batchnorm._BatchNorm, name: str, weight: Tensor) -> nn.Module:
     dims = {nn.BatchNorm1d: 1, nn.BatchNorm3d: 3}.get(type(layer), 2)
     new = make(name, layer.num_features, dims)
-    weight = next(layer.parameters(), next(layer.buffers(), torch.empty(0)))
+    weight = next(layer.parameters(), weight)  # its own, or where it has none, one of the model's
     return new.to(weight.device, weight.dtype).train(layer.training)

@@ -167,10 +167,11 @@ def _score_network(
             with torch.device("meta"):
                 whole = space.build(arch, **given)
             counted = score(whole, images.to("meta"), sorted(structure))
-        torch.manual_seed(seed)
-        # A network without dead ends serves all but the legacy count, which looks at whole blocks.
-        net = space.build(arch, **given, complete=how["count"] == "legacy")
-        net = net if device == "cpu" else net.to(device)
+        if any(set(names) - structure for names in work.values()):
+            torch.manual_seed(seed)
+            # A network without dead ends serves all but the legacy count, which looks at whole blocks.
+            net = space.build(arch, **given, complete=how["count"] == "legacy")
+            net = net if device == "cpu" else net.to(device)
         for alpha, names in work.items():
             run = [proxy for proxy in names if proxy not in structure]
             scores = score(net, images, run, alpha=alpha, seed=seed, **how) if run else {}

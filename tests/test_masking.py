@@ -22,6 +22,12 @@ def test_keeps_its_share_within_the_binomial_interval(alpha, seed):
     assert abs(mask.sum().item() - n * (1 - alpha)) < 6 * deviation
 
 
+@pytest.mark.parametrize(("alpha", "kept"), [(1e-9, 1), (1e-5, 1), (1 - 1e-9, 0)])
+def test_a_share_near_its_bounds_masks_almost_nothing_or_almost_all(alpha, kept):
+    mask = masking.bernoulli((200_000,), 1 - alpha, torch.Generator().manual_seed(0), torch.float32)
+    assert mask.mean().item() == pytest.approx(kept, abs=1e-4)
+
+
 def test_draws_are_independent_of_their_neighbours():
     mask = masking.bernoulli((400_000,), 0.3, torch.Generator().manual_seed(0), torch.float64)
     for lag in (1, 2, 3, 4, 8, 64):  # four draws come from one number

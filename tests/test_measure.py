@@ -89,6 +89,13 @@ def test_train_and_eval_mode_differ_and_the_models_own_mode_does_not_matter():
     assert ncdlib.score(model, IMAGES, "nwot", mode="train") == train
 
 
+def test_scores_inside_a_callers_inference_mode():
+    model = network()
+    expected = ncdlib.score(model, IMAGES, ["nwot", "swap"], alpha=0.5)
+    with torch.inference_mode():
+        assert ncdlib.score(model, IMAGES * 1, ["nwot", "swap"], alpha=0.5) == expected
+
+
 def test_permuting_the_batch_changes_nothing():
     model = network()
     permuted = IMAGES[torch.randperm(len(IMAGES))]
@@ -132,6 +139,7 @@ class Functional(nn.Module):
         ({"images": IMAGES[:1]}, r"at least 2.*\(1, 3, 16, 16\)"),
         ({"images": IMAGES[0, 0, 0]}, r"at least 2.*\(16,\)"),
         ({"images": IMAGES[:, :2]}, r"cannot run on images of shape \(6, 2, 16, 16\)"),
+        ({"images": IMAGES[:, :2], "proxy": "flops"}, r"cannot run on images of shape \(6, 2, 16, 16\)"),
         ({"images": (IMAGES * 255).to(torch.uint8)}, r"images are torch.uint8, the model is torch.float32: convert"),
         ({"images": IMAGES.double()}, r"images are torch.float64, the model is torch.float32: convert"),
         ({"images": IMAGES.numpy()}, "must be a torch tensor, got ndarray"),

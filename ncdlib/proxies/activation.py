@@ -103,9 +103,7 @@ def patterns(codes: Int8[Tensor, "n d"]) -> Int[Tensor, "d words"]:
     if n % 32 or d % 8:
         codes = nn.functional.pad(codes, (0, -d % 8, 0, -n % 32))
     eight_units = codes.contiguous().view(torch.int64).view(-1, 8, codes.shape[1] // 8)  # a byte a unit; 8 images a group
-    groups = (
-        (eight_units << SHIFTS.to(codes.device)).sum(1).view(torch.uint8)
-    )  # (groups of 8 images, units): no two bits overlap
+    groups = (eight_units << SHIFTS.to(codes.device)).sum(1).view(torch.uint8)  # (groups of 8, units): no bits overlap
     return torch.stack(list(groups), dim=1)[:d].view(torch.int32)
 
 
