@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 import tarfile
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 import numpy as np
 import torch
 from torch import Tensor
@@ -37,10 +37,8 @@ def batch(
         return torch.from_numpy(rng.standard_normal((n, channels, resolution, resolution), dtype=np.float32))
     if kind == "patches":
         return _crops(_photographs(), n, resolution, channels, rng)
-    source = _digits() if kind == "digits" else _cifar10()
-    if n > len(source):
-        raise ValueError(f"{kind} has {len(source)} images, fewer than a batch of {n}")
-    images = source[torch.from_numpy(rng.choice(len(source), n, replace=False))]
+    source, _ = _labelled(kind)
+    images = source[_drawn(kind, len(source), n, rng)]
     if channels != images.shape[1]:
         if images.shape[1] != 1:
             raise ValueError(f"{kind} has {images.shape[1]} channels, not {channels}")
@@ -48,6 +46,28 @@ def batch(
     if resolution != images.shape[-1]:
         images = interpolate(images, size=(resolution, resolution), mode="bilinear", antialias=True)
     return images.contiguous()
+
+
+def labels(kind: str = "gaussian", n: int = 32, seed: int = 0, classes: int = 10) -> Int[Tensor, " n"]:
+    """The classes of the images that `batch` gives for the same kind, n and seed.
+
+    Digits and CIFAR-10 have their true ones; ValueError where a network has fewer classes. Gaussian images and patches
+    have none: theirs are drawn, uniform over `classes`.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"unknown input {kind!r}: use one of {', '.join(KINDS)}")
+    if kind not in ("digits", "cifar10"):
+        return torch.from_numpy(np.random.default_rng((seed, 1)).integers(classes, size=n))  # not the pixels' own draws
+    if classes < 10:
+        raise ValueError(f"{kind} has 10 classes, the network {classes}: build it with 10, or use gaussian images")
+    _, source = _labelled(kind)
+    return source[_drawn(kind, len(source), n, np.random.default_rng(seed))]
+
+
+def _drawn(kind: str, there: int, n: int, rng: np.random.Generator) -> Int[Tensor, " n"]:
+    if n > there:
+        raise ValueError(f"{kind} has {there} images, fewer than a batch of {n}")
+    return torch.from_numpy(rng.choice(there, n, replace=False))
 
 
 def _crops(photographs: Tensor, n: int, size: int, channels: int, rng: np.random.Generator) -> Tensor:
@@ -69,23 +89,26 @@ def _photographs() -> Float[Tensor, "2 3 427 640"]:
 
 
 @cache
-def _digits() -> Float[Tensor, "1797 1 8 8"]:
-    from sklearn.datasets import load_digits
+def _labelled(kind: str) -> tuple[Float[Tensor, "n c h w"], Int[Tensor, " n"]]:
+    if kind == "digits":
+        from sklearn.datasets import load_digits
 
-    return _standardised(torch.from_numpy(load_digits().images).unsqueeze(1))
+        source = load_digits()
+        return _standardised(torch.from_numpy(source.images).unsqueeze(1)), torch.from_numpy(source.target).to(torch.int64)
+    pixels, labels = read_cifar10(benchmarks.fetch("cifar-10-binary.tar.gz"))
+    return _standardised(pixels), labels.to(torch.int64)
 
 
-@cache
-def _cifar10() -> Float[Tensor, "50000 3 32 32"]:
-    return _standardised(read_cifar10(benchmarks.fetch("cifar-10-binary.tar.gz")))
+def read_cifar10(path: str | Path) -> tuple[Tensor, Tensor]:
+    """The training images of the binary archive, (50000, 3, 32, 32) bytes, and their labels, (50000,).
 
-
-def read_cifar10(path: str | Path) -> Tensor:
-    """The training images of the binary archive, (50000, 3, 32, 32) bytes: a record is a label and 3072 pixels."""
+    A record is a label and 3072 pixels.
+    """
     with tarfile.open(path) as archive:
         names = sorted(name for name in archive.getnames() if "/data_batch_" in name)
         raw = b"".join(archive.extractfile(name).read() for name in names)
-    return torch.from_numpy(np.frombuffer(raw, np.uint8).reshape(-1, 3073)[:, 1:].reshape(-1, 3, 32, 32).copy())
+    records = torch.from_numpy(np.frombuffer(raw, np.uint8).reshape(-1, 3073).copy())
+    return records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0]
 
 
 def _standardised(images: Tensor) -> Tensor:

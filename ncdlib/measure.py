@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+import math
+import warnings
 
 import torch
 from torch import Tensor, nn
 
 from ncdlib import activations, masking, proxies, rescaling
 from ncdlib.proxies.activation import REDUCTIONS
+from ncdlib.proxies.gradient import NotFinite, loss_gradients
 
 
 def score(
@@ -27,7 +30,7 @@ def score(
 
     - `images`: (n, channels, height, width), or whatever the model takes, n >= 2. A channels-last batch stays so, which
       is faster on a CPU; results then differ in the last bits of the activations.
-    - `labels`: for proxies that need them; none of the present ones does.
+    - `labels`: (n,), the class of each image, for proxies that need them: see `proxies.PROXIES`.
     - `alpha`: the share of the inputs of each convolution and linear layer that SAM masks (Eq. 4); `mask`: what a draw of
       the mask is shared by, see `masking.masked`.
     - `norm`: what takes BatchNorm's place while scoring, see `rescaling.make`: "ln" is the paper's NIR. None keeps the
@@ -41,7 +44,7 @@ def score(
     """
     names = [proxy] if isinstance(proxy, str) else list(proxy)
     definitions = {name: proxies.get(name) for name in names}
-    needed = dict.fromkeys(part for name, p in definitions.items() for part in (p.of if p.reads == "scores" else (name,)))
+    needed = {name: proxies.get(name) for name in proxies.parts(names)}
     if not names:
         raise ValueError(f"no proxy asked for: use one or more of {', '.join(proxies.names())}")
     if mode not in ("train", "eval"):
@@ -49,33 +52,51 @@ def score(
     if count not in ("once", "legacy"):
         raise ValueError(f"unknown count {count!r}: use 'once' or 'legacy'")
     masking.check(alpha, mask)
+    for name, p in definitions.items():
+        if p.reads == "ranks":
+            raise ValueError(f"{name!r} ranks a set of networks: use score_space, or ask for its parts, {', '.join(p.of)}")
     images = _checked(images, model)
+    labels = _checked_labels(labels, images, [name for name, p in needed.items() if p.labels])
 
-    with (
-        torch.inference_mode(False),  # inside a caller's own, tensors would have no version
-        torch.no_grad(),
-        _untouched(model, mode),
-        rescaling.replaced(model, norm),
-        masking.sam(model, alpha, mask, seed),
-        _runs_on(images),
-    ):
-        scores: dict[str, float] = {}
-        reductions = {name: REDUCTIONS[name] for name in needed if proxies.get(name).reads == "codes"}
-        if reductions:
+    @contextmanager
+    def as_asked(alpha: float = alpha) -> Iterator[None]:
+        """The model as it is to be scored, at the same draws each time: what runs before does not matter."""
+        with (
+            torch.inference_mode(False),  # inside a caller's own, tensors would have no version
+            torch.no_grad(),
+            _untouched(model, mode),
+            rescaling.replaced(model, norm),
+            masking.sam(model, alpha, mask, seed),
+            _runs_on(images),
+        ):
             torch.manual_seed(seed)
-            summaries = list(dict.fromkeys(r.summarise for r in reductions.values()))  # proxies may share one
-            with activations.recorded(model, summaries, len(images), count) as layers:
-                model(images)
-            if not layers:
-                raise ValueError(
-                    "the model ran no activation module: codes are read at modules such as nn.ReLU or nn.GELU, and a "
-                    "function such as torch.relu is not seen; write activations as modules"
-                )
-            for name, (summarise, combine) in reductions.items():
-                scores[name] = combine([(layer.summaries[summaries.index(summarise)], layer.times) for layer in layers])
-        for name in [name for name in needed if name not in reductions]:
-            torch.manual_seed(seed)
-            scores[name] = proxies.get(name).function(model, images)
+            yield
+
+    scores: dict[str, float] = {}
+    reductions = {name: REDUCTIONS[name] for name, p in needed.items() if p.reads == "codes"}
+    if reductions:
+        summaries = list(dict.fromkeys(r.summarise for r in reductions.values()))  # proxies may share one
+        with as_asked(), activations.recorded(model, summaries, len(images), count) as layers:
+            model(images)
+        if not layers:
+            raise ValueError(
+                "the model ran no activation module: codes are read at modules such as nn.ReLU or nn.GELU, and a "
+                "function such as torch.relu is not seen; write activations as modules"
+            )
+        for name, (summarise, combine) in reductions.items():
+            scores[name] = combine([(layer.summaries[summaries.index(summarise)], layer.times) for layer in layers])
+    by_gradients = [name for name, p in needed.items() if p.reads == "gradients"]
+    if by_gradients:
+        with _nan_where_not_finite(scores, by_gradients), as_asked(), torch.enable_grad():
+            weights, gradients = loss_gradients(model, images, labels)
+            scores |= {name: needed[name].function(weights, gradients) for name in by_gradients}
+    for name, p in needed.items():
+        if p.reads == "structure":
+            with as_asked(alpha=0.0):
+                scores[name] = p.function(model, images)
+        elif p.reads == "network":
+            with _nan_where_not_finite(scores, [name]), as_asked(), torch.enable_grad():
+                scores[name] = p.function(model, images, *([labels] if p.labels else []))
     for name, p in definitions.items():
         if p.reads == "scores":
             scores[name] = p.function(*(scores[part] for part in p.of))
@@ -95,6 +116,29 @@ def _checked(images: object, model: nn.Module) -> Tensor:
         bad = (~images.isfinite()).sum().item()
         raise ValueError(f"images hold {bad} values that are nan or infinite: clean them before scoring")
     return (images.clone() if images.is_inference() else images).to(weight.device)
+
+
+def _checked_labels(labels: Tensor | None, images: Tensor, needing: list[str]) -> Tensor | None:
+    """The labels on the images' device where a proxy needs them, or ValueError."""
+    if not needing:
+        return None
+    if not isinstance(labels, Tensor):
+        raise ValueError(f"{needing[0]!r} needs labels: pass labels=, the class of each image, e.g. from images.labels")
+    if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.dtype == torch.bool:
+        raise ValueError(
+            f"labels must be {len(images)} whole numbers, one an image: got shape {tuple(labels.shape)} of {labels.dtype}"
+        )
+    return (labels.clone() if labels.is_inference() else labels).to(images.device, torch.int64)
+
+
+@contextmanager
+def _nan_where_not_finite(scores: dict[str, float], names: list[str]) -> Iterator[None]:
+    """Where a gradient is not finite, the proxies that read it have no score: say where, and go on."""
+    try:
+        yield
+    except NotFinite as error:
+        warnings.warn(f"{', '.join(names)}: {error}: the score is nan", stacklevel=4)
+        scores.update(dict.fromkeys(names, math.nan))
 
 
 @contextmanager

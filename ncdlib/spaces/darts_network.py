@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ncdlib import activations, rescaling
-from ncdlib.spaces.blocks import Conv2d, Linear, ReLUConvBN
+from ncdlib.spaces.blocks import AvgPool2d, Conv2d, Linear, ReLUConvBN
 
 Edges = Sequence[tuple[int, int, str]]  # (source, target, operator), two for each of the nodes 2 to 5
 
@@ -112,7 +112,7 @@ def operation(op: str, c: int, stride: int, norm: str, activation: str) -> nn.Mo
         case "max_pool_3x3":
             return nn.MaxPool2d(3, stride, padding=1)
         case "avg_pool_3x3":
-            return nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
+            return AvgPool2d(3, stride, 1)
     kernel = int(op[-1])
     if op.startswith("dil_conv"):
         return separable(c, kernel, stride, 2, norm, activation)
@@ -174,7 +174,7 @@ class AuxiliaryHead(nn.Sequential):
     def __init__(self, c: int, classes: int, norm: str, activation: str) -> None:
         super().__init__(
             activations.make(activation),
-            nn.AvgPool2d(5, stride=3, count_include_pad=False),
+            AvgPool2d(5, 3),
             Conv2d(c, 128, 1, bias=False),
             rescaling.make(norm, 128),
             activations.make(activation),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ncdlib import activations, rescaling
 from ncdlib.spaces import drawing
 from ncdlib.spaces.base import Space
-from ncdlib.spaces.blocks import Conv2d, EdgeCell, Linear, ReLUConvBN, check_sizes, initialise
+from ncdlib.spaces.blocks import AvgPool2d, Conv2d, EdgeCell, Linear, ReLUConvBN, check_sizes, initialise
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 WIDER = ("nor_conv_5x5", "nor_conv_7x7")  # outside the benchmark, to study rising non-linearity
@@ -43,11 +43,14 @@ class Cell201:
 
     @cached_property
     def needed(self) -> tuple[bool, ...]:
-        """For each edge, whether its output can reach the cell's output or the input of an activation."""
-        node = [False, False, False, True]
+        """For each edge, whether its output can be other than zero and reach the cell's output or an activation."""
+        fed = [True, False, False, False]  # nodes that something reaches: of zeros, every operation makes zeros
+        for (i, j), op in zip(EDGES, self.ops, strict=True):
+            fed[j] |= op != "none" and fed[i]
+        read = [False, False, False, True]  # nodes whose value anything sees
         for (i, j), op in reversed(list(zip(EDGES, self.ops, strict=True))):
-            node[i] |= op.startswith("nor_conv") or (op != "none" and node[j])
-        return tuple(op != "none" and node[j] for (_, j), op in zip(EDGES, self.ops, strict=True))
+            read[i] |= op.startswith("nor_conv") or (op != "none" and read[j])
+        return tuple(op != "none" and fed[i] and read[j] for (i, j), op in zip(EDGES, self.ops, strict=True))
 
     @cached_property
     def isomorphism_class(self) -> str:
@@ -114,7 +117,7 @@ class NASBench201(Space[Cell201]):
     ) -> nn.Module:
         """The published network: `channels` = 16, doubled at each of two residual blocks, `cells_per_stage` = 5.
 
-        `complete=False` does not run convolutions whose output goes nowhere; their activations still record.
+        `complete=False` does not run operations on zeros, or whose output goes nowhere; their activations still record.
         """
         arch = self.parse(arch) if isinstance(arch, str) else arch
         check_sizes(channels=channels, cells_per_stage=cells_per_stage, classes=classes)
@@ -155,7 +158,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.conv_a = ReLUConvBN(c_in, c_out, 3, 2, norm, activation)
         self.conv_b = ReLUConvBN(c_out, c_out, 3, 1, norm, activation)
-        self.downsample = nn.Sequential(nn.AvgPool2d(2), Conv2d(c_in, c_out, 1, bias=False))
+        self.downsample = nn.Sequential(AvgPool2d(2, 2), Conv2d(c_in, c_out, 1, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.downsample(x) + self.conv_b(self.conv_a(x))
@@ -176,5 +179,5 @@ def operation(op: str, c: int, norm: str, activation: str) -> nn.Module | None:
     if op == "skip_connect":
         return nn.Identity()
     if op == "avg_pool_3x3":
-        return nn.AvgPool2d(3, 1, 1, count_include_pad=False)
+        return AvgPool2d(3, 1, 1)
     return ReLUConvBN(c, c, int(op[-1]), 1, norm, activation)
