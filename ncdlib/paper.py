@@ -1,4 +1,4 @@
-"""The numbers that the paper prints, from `data/paper`."""
+"""The numbers that the paper and the papers of the proxies print, from `data/paper`."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ FOLDER = Path(__file__).resolve().parents[1] / "data" / "paper"
 def numbers(place: str | None = None, **where: str) -> pd.DataFrame:
     """The paper's numbers, one a row: place, space, data, subset, proxy, method, metric, value, spread, source.
 
-    `source` is "second-hand" where only public notes on the main paper give the number, "printed" where the supplementary
-    material does. `place` and further columns select rows, e.g. `numbers("Table 1", proxy="nwot")`.
+    A place that is no table of the paper names another paper. `source` is "second-hand" where public notes on a paper give
+    the number, "printed" where it was read in the paper's own pages. `place` and further columns select rows, e.g. `numbers("Table 1", proxy="nwot")`.
     """
     table = pd.read_csv(FOLDER / "numbers.csv")
     for column, value in {**({"place": place} if place else {}), **where}.items():

@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 from scipy.stats import chisquare
 import torch
+from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from ncdlib.activations import recorded
-from ncdlib.spaces.blocks import EdgeCell
+from ncdlib.spaces.blocks import AvgPool2d, EdgeCell
 from ncdlib.spaces.nasbench201 import EDGES, EXAMPLE, OPS, Cell201, NASBench201, edges
 
 SPACE = NASBench201()
@@ -205,6 +206,11 @@ def run(arch, complete):
     return y, [(layer.summaries[0], layer.times) for layer in layers], flops.get_total_flops()
 
 
+def every_code(layers):
+    """The code at each activation module, as bytes, in a fixed order: layers may share a tensor or hold equal ones."""
+    return sorted(code.numpy().tobytes() for code, times in layers for _ in range(times))
+
+
 def test_leaving_out_what_goes_nowhere_changes_neither_output_nor_codes():
     rng = np.random.default_rng(0)
     saved = 0
@@ -213,11 +219,18 @@ def test_leaving_out_what_goes_nowhere_changes_neither_output_nor_codes():
         y, codes, flops = run(arch, complete=True)
         y2, codes2, flops2 = run(arch, complete=False)
         assert torch.equal(y, y2)
-        assert len(codes) == len(codes2)
-        assert all(torch.equal(a, b) and times == times2 for (a, times), (b, times2) in zip(codes, codes2, strict=True))
+        assert every_code(codes) == every_code(codes2)
         assert flops2 <= flops
         saved += flops2 < flops
     assert saved > 0
+
+
+def test_a_convolution_of_zeros_is_left_out():
+    fed = "|none~0|+|skip_connect~0|none~1|+|nor_conv_3x3~0|none~1|none~2|"
+    zeros = "|none~0|+|skip_connect~0|nor_conv_3x3~1|+|nor_conv_3x3~0|none~1|skip_connect~2|"
+    _, codes, flops = run(zeros, complete=False)
+    assert flops == run(fed, complete=False)[2] < run(zeros, complete=True)[2]
+    assert len(every_code(codes)) == len(every_code(run(zeros, complete=True)[1])) == len(every_code(run(fed, False)[1])) + 3
 
 
 def test_a_convolution_into_a_dead_end_is_left_out():
@@ -255,3 +268,21 @@ def test_initialisations_have_the_stated_variance(init, variance):
 def test_an_unknown_initialisation_is_refused():
     with pytest.raises(ValueError, match=r"'zeros'.*default, kaiming, normal"):
         SPACE.build(EXAMPLE, init="zeros")
+
+
+@pytest.mark.parametrize("shape", [(2, 16, 32, 32), (3, 5, 7, 9), (2, 1, 4, 4), (2, 4, 2, 3)])
+@pytest.mark.parametrize("window", [(3, 1, 1), (3, 2, 1), (2, 2, 0)])
+def test_average_pooling_is_the_same_in_both_memory_layouts(shape, window):
+    x = torch.randn(shape, dtype=torch.float64)
+    pool, textbook = AvgPool2d(*window), nn.AvgPool2d(*window, count_include_pad=False)
+    results = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        mine = x.contiguous(memory_format=layout).requires_grad_()
+        y = pool(mine)
+        results.append((y, torch.autograd.grad(y.square().sum(), mine)[0]))
+    theirs = x.clone().requires_grad_()
+    y = textbook(theirs)
+    expected = y, torch.autograd.grad(y.square().sum(), theirs)[0]
+    for result in results:
+        for a, b in zip(result, expected, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)

@@ -205,6 +205,11 @@ def run(arch, complete):
     return y, [(layer.summaries[0], layer.times) for layer in layers], flops.get_total_flops()
 
 
+def every_code(layers):
+    """The code at each activation module, as bytes, in a fixed order: layers may share a tensor or hold equal ones."""
+    return sorted(code.numpy().tobytes() for code, times in layers for _ in range(times))
+
+
 def test_leaving_out_what_goes_nowhere_changes_neither_output_nor_codes():
     rng = np.random.default_rng(0)
     saved = 0
@@ -212,8 +217,7 @@ def test_leaving_out_what_goes_nowhere_changes_neither_output_nor_codes():
         y, codes, flops = run(arch, complete=True)
         y2, codes2, flops2 = run(arch, complete=False)
         assert torch.equal(y, y2)
-        assert len(codes) == len(codes2)
-        assert all(torch.equal(a, b) and times == times2 for (a, times), (b, times2) in zip(codes, codes2, strict=True))
+        assert every_code(codes) == every_code(codes2)
         assert flops2 <= flops
         saved += flops2 < flops
     assert saved > 1
