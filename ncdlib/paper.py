@@ -11,7 +11,8 @@ def numbers(place: str | None = None, **where: str) -> pd.DataFrame:
     """The paper's numbers, one a row: place, space, data, subset, proxy, method, metric, value, spread, source.
 
     A place that is no table of the paper names another paper. `source` is "second-hand" where public notes on a paper give
-    the number, "printed" where it was read in the paper's own pages. `place` and further columns select rows, e.g. `numbers("Table 1", proxy="nwot")`.
+    the number, "printed" where it was read in the paper's own pages. `place` and further columns select rows, e.g.
+    `numbers("Table 1", proxy="nwot")`.
     """
     table = pd.read_csv(FOLDER / "numbers.csv")
     for column, value in {**({"place": place} if place else {}), **where}.items():

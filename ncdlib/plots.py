@@ -76,9 +76,12 @@ def curve(
     ax.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
 
 
-def correlation_map(ax: Axes, rho: pd.DataFrame, low: pd.DataFrame, high: pd.DataFrame, title: str) -> None:
-    """A table of correlations, coloured from -1 to 1, each with its interval below it; nan stays blank."""
-    text = np.vectorize(lambda r, a, b: f"{r:+.2f}\n{a:+.2f}, {b:+.2f}" if np.isfinite(r) else "")(rho, low, high)
+def correlation_map(ax: Axes, rho: pd.DataFrame, low: pd.DataFrame | None, high: pd.DataFrame | None, title: str) -> None:
+    """A table of correlations, coloured from -1 to 1, each with its interval, if any, below it; nan stays blank."""
+    text = np.full(rho.shape, "", dtype=object)
+    for i, j in np.argwhere(np.isfinite(rho.to_numpy())):
+        interval = f"\n{low.iat[i, j]:+.2f}, {high.iat[i, j]:+.2f}" if low is not None and high is not None else ""
+        text[i, j] = f"{rho.iat[i, j]:+.2f}{interval}"
     sns.heatmap(
         rho, vmin=-1, vmax=1, cmap=DIVERGING, annot=text, fmt="", ax=ax, cbar=False, linewidths=1,
         annot_kws={"fontsize": 7.5},

@@ -1,13 +1,13 @@
 """Proxies that only count: the controls that every other proxy must beat."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import math
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-Shape = tuple[int, ...]
+Shape = Sequence[int]
 
 
 def params(model: nn.Module, images: Tensor) -> float:
@@ -20,7 +20,7 @@ def flops(model: nn.Module, images: Tensor) -> float:
 
     Two for each multiply-accumulate of convolutions, linear layers and matrix products, as `torch.utils.flop_counter` counts
     them. Besides, two for each value that is normalised, one for each that is activated, and for each value that is pooled
-    as many as its window holds: without these, cells that differ only in pooling would tie. Sums of branches are not counted.
+    as many as its window holds: without these, cells that differ only in pooling would tie. Sums of branches do not count.
     """
     with FlopCounterMode(display=False, custom_mapping=BESIDES) as counter, torch.no_grad():
         model(images.contiguous())  # the layout in memory changes which kernels run, not what is counted
@@ -36,9 +36,11 @@ def each_value(times: int) -> Callable[..., int]:
     return count
 
 
-def each_window(shape: Shape, kernel: Shape, *rest: object, out_shape: Shape | tuple[Shape, ...], **options: object) -> int:
+def each_window(
+    shape: Shape, kernel: Sequence[int], *rest: object, out_shape: Shape | tuple[Shape, ...], **options: object
+) -> int:
     """Count a window for each output of a pooling; the first output, where it also gives indices."""
-    out = out_shape[0] if isinstance(out_shape[0], tuple | torch.Size) else out_shape
+    out = out_shape[0] if isinstance(out_shape[0], Sequence) else out_shape
     return math.prod(out) * math.prod(kernel if len(kernel) > 1 else (*kernel, *kernel))
 
 
