@@ -183,7 +183,8 @@ def parameters(model: nn.Module) -> dict[str, Tensor]:
 
 def magnitudes(model: nn.Module) -> dict[str, Tensor]:
     """|parameters| and |buffers| in float64 by name, as `functional_call` takes them; buffers of whole numbers stay out."""
-    buffers = {name: b.double().abs() for name, b in model.named_buffers() if b.is_floating_point()}
+    stored = model.state_dict()  # a buffer that is not stored may be a table of constants, as an attention mask
+    buffers = {name: b.double().abs() for name, b in model.named_buffers() if b.is_floating_point() and name in stored}
     return buffers | {name: p.detach().double().abs().requires_grad_() for name, p in parameters(model).items()}
 
 
