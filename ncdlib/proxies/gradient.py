@@ -105,7 +105,7 @@ def synflow(model: nn.Module, images: Float[Tensor, "n ..."]) -> float:
     with without_batchnorm(model):
         held = magnitudes(model)
         weights = {name: held[name] for name in layers(model)}
-        output = functional_call(model, held, (torch.ones_like(images[:1], dtype=torch.float64),))
+        output = run(model, held, torch.ones_like(images[:1], dtype=torch.float64))
     flows = gradients_of(output.sum(), weights)
     return float(sum((w.detach() * f).abs().sum() for w, f in zip(weights.values(), flows, strict=True)).log())
 
@@ -186,6 +186,15 @@ def magnitudes(model: nn.Module) -> dict[str, Tensor]:
     stored = model.state_dict()  # a buffer that is not stored may be a table of constants, as an attention mask
     buffers = {name: b.double().abs() for name, b in model.named_buffers() if b.is_floating_point() and name in stored}
     return buffers | {name: p.detach().double().abs().requires_grad_() for name, p in parameters(model).items()}
+
+
+def run(model: nn.Module, held: dict[str, Tensor], images: Float[Tensor, "n ..."]) -> Tensor:
+    """What the model makes of the images with these parameters, or ValueError where that has no row for each."""
+    output = functional_call(model, held, (images,))
+    if not isinstance(output, Tensor) or output.dim() < 1 or len(output) != len(images):
+        given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(f"the output must be a tensor with a row for each of {len(images)} images, the model gives {given}")
+    return output
 
 
 def layers(model: nn.Module) -> list[str]:

@@ -5,9 +5,8 @@ import math
 from jaxtyping import Float, Float64, Int
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from ncdlib.proxies.gradient import gradients_of, parameters
+from ncdlib.proxies.gradient import gradients_of, parameters, run
 
 K = 1e-5  # what jacov and epe_nas add before they take a logarithm or divide
 MANY = 100  # classes; above it, epe_nas compares classes rather than adding them up
@@ -81,7 +80,7 @@ def ntk(model: nn.Module, images: Float[Tensor, "n ..."]) -> float:
     weights = {name: parameter for name, parameter in held.items() if "weight" in name}
     if not weights:
         raise ValueError("ntk reads gradients by parameters named weight, but the model has none")
-    output = _output(model, held, images)
+    output = run(model, held, images)
     n = len(output)
     by_image = [gradients_of(output[i].sum(), weights, retain_graph=i < n - 1) for i in range(n)]
     kernel = torch.zeros(n, n, dtype=torch.float64, device=output.device)
@@ -101,7 +100,7 @@ def input_gradients(model: nn.Module, images: Float[Tensor, "n ..."]) -> tuple[F
     """
     images = images.detach().requires_grad_()
     fixed = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    output = _output(model, fixed, images)
+    output = run(model, fixed, images)
     if not output.requires_grad:
         return torch.zeros_like(images).flatten(1), output
     (gradient,) = gradients_of(output.sum(), {"the summed output by the images": images})
@@ -116,12 +115,3 @@ def correlation(rows: Float[Tensor, "n d"]) -> Float64[Tensor, "n n"]:
     covariance = rows @ rows.T
     scale = covariance.diagonal().rsqrt()
     return (covariance * scale * scale[:, None]).clamp(-1, 1)
-
-
-def _output(model: nn.Module, held: dict[str, Tensor], images: Float[Tensor, "n ..."]) -> Tensor:
-    """What the model makes of the images with these parameters, or ValueError where that has no row for each."""
-    output = functional_call(model, held, (images,))
-    if not isinstance(output, Tensor) or output.dim() < 1 or len(output) != len(images):
-        given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise ValueError(f"the output must be a tensor with a row for each of {len(images)} images, the model gives {given}")
-    return output

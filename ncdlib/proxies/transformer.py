@@ -18,9 +18,8 @@ so that both add nothing. On 150 networks of AutoFormer-Tiny qkv and head change
 from jaxtyping import Float
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from ncdlib.proxies.gradient import Weights, gradients_of, parameters, snip, without_batchnorm
+from ncdlib.proxies.gradient import Weights, gradients_of, parameters, run, snip, without_batchnorm
 
 QKV = ({"qkv"}, {"q", "k", "v"}, {"q", "kv"}, {"query", "key", "value"})
 PROJECTION = {"proj", "projection", "out", "output", "o", "dense"}
@@ -111,9 +110,7 @@ def _weights_and_gradients(model: nn.Module, images: Tensor, proxy: str) -> tupl
         raise ValueError(f"{proxy} reads MLPs, but none is found: let each block, attention and MLP, be a module of its own")
     held = {name: parameter.detach().abs().requires_grad_() for name, parameter in parameters(model).items()}
     with without_batchnorm(model):
-        output = functional_call(model, held, (torch.ones_like(images[:1]),))
-    if not isinstance(output, Tensor):
-        raise ValueError(f"{proxy} sums the model's output, a tensor, but the model gives a {type(output).__name__}")
+        output = run(model, held, torch.ones_like(images[:1]))
     gradients = gradients_of(output.sum(), {name: held[name] for name in attention + mlp})
     weights = [held[name].detach() for name in attention + mlp]
     n = len(attention)
