@@ -7,7 +7,6 @@ activation module, summarised at once while they are still in cache, and never k
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 import weakref
 
@@ -75,7 +74,7 @@ def recorded(model: nn.Module, summaries: Sequence[Summary], n: int, count: str 
 
     scratch = torch.empty(0, dtype=torch.int8)
 
-    def record(name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def record(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         nonlocal scratch
         x = inputs[0]
         reference, version, layer = seen.get(id(x), (None, None, None))
@@ -83,6 +82,7 @@ def recorded(model: nn.Module, summaries: Sequence[Summary], n: int, count: str 
             layer.times += 1
             return
         if x.dim() < 2 or len(x) != n:
+            name = next(name for name, child in model.named_modules() if child is module)
             raise ValueError(
                 f"activation module {name!r} reads a tensor of shape {tuple(x.shape)}, but the batch has {n} images: "
                 "codes need the batch in the first dimension"
@@ -95,8 +95,8 @@ def recorded(model: nn.Module, summaries: Sequence[Summary], n: int, count: str 
         seen[id(x)] = weakref.ref(x), x._version, layer
 
     handles = [
-        module.register_forward_pre_hook(partial(record, name))
-        for name, module in model.named_modules()
+        module.register_forward_pre_hook(record)
+        for module in model.modules()
         if (isinstance(module, MODULES) if count == "once" else "ReLU" in type(module).__name__)
     ]
     try:

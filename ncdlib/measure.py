@@ -155,9 +155,10 @@ def _untouched(model: nn.Module, mode: str) -> Iterator[None]:
     """Put the model in a mode, and give it back its modes, buffers and the global random state afterwards."""
     modules = list(model.modules())
     training = [module.training for module in modules]
+    holding = [module for module in modules if module._buffers]
     # A normalisation layer that tracks no statistics uses the batch's own, and leaves its buffers alone.
-    tracking = [m for m in modules if isinstance(m, nn.modules.batchnorm._NormBase) and m.track_running_stats]
-    others = [m for m in modules if not isinstance(m, nn.modules.batchnorm._NormBase)]
+    tracking = [m for m in holding if isinstance(m, nn.modules.batchnorm._NormBase) and m.track_running_stats]
+    others = [m for m in holding if not isinstance(m, nn.modules.batchnorm._NormBase)]
     buffers = [(m, key, b, b._version, b.clone()) for m in others for key, b in m._buffers.items() if b is not None]
     devices = {p.device.index for p in model.parameters() if p.is_cuda} if torch.cuda.is_available() else ()
     with torch.random.fork_rng(devices):
