@@ -146,7 +146,7 @@ def _runs_on(images: Tensor) -> Iterator[None]:
     """Turn what torch says of a model that cannot take the images into a ValueError that names them."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:  # TypeError: a model that takes more than images
         raise ValueError(f"the model cannot run on images of shape {tuple(images.shape)}: {error}") from error
 
 

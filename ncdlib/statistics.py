@@ -32,7 +32,8 @@ class Correlation:
 
     def __str__(self) -> str:
         left_out = f", {self.nonfinite} not finite" if self.nonfinite else ""
-        return f"{self.rho:+.3f} [{self.low:+.3f}, {self.high:+.3f}] (n = {self.n}, {self.seeds} seeds{left_out})"
+        seeds = f"{self.seeds} seed{'s' * (self.seeds > 1)}"
+        return f"{self.rho:+.3f} [{self.low:+.3f}, {self.high:+.3f}] (n = {self.n}, {seeds}{left_out})"
 
 
 def spearman(

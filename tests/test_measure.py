@@ -81,6 +81,15 @@ def test_the_model_is_left_as_it_was_when_it_raises():
     assert_same(before, snapshot(model))
 
 
+def test_a_model_that_takes_more_than_images():
+    class Two(nn.Sequential):
+        def forward(self, x, y):
+            return super().forward(x + y)
+
+    with pytest.raises(ValueError, match=r"cannot run on images of shape \(6, 3, 16, 16\).*'y'"):
+        ncdlib.score(Two(network()), IMAGES, "nwot")
+
+
 def test_train_and_eval_mode_differ_and_the_models_own_mode_does_not_matter():
     model = network()
     train, evaluated = (ncdlib.score(model, IMAGES, "nwot", mode=mode) for mode in ("train", "eval"))

@@ -173,3 +173,10 @@ def test_linear_regions_of_a_network_are_its_distinct_codes():
     regions = len(torch.unique(torch.cat([first, second], dim=1), dim=0))
     assert 3 < regions < 60
     assert ncdlib.score(model, points, "linear_regions") == regions
+
+
+def test_a_weight_that_is_not_finite_is_reported_with_its_layer():
+    model = cnn()
+    next(model.parameters()).data[0] = math.inf
+    with pytest.warns(UserWarning, match="l2_norm: the norm of .*weight is not finite: the score is nan"):
+        assert math.isnan(ncdlib.score(model, IMAGES, "l2_norm"))

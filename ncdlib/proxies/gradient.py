@@ -43,7 +43,11 @@ def plain(weights: Weights, gradients: Weights) -> float:
 def l2_norm(model: nn.Module, images: Float[Tensor, "n ..."]) -> float:
     """sum over layers of ||weight||: `l2_norm` in the code of Abdelfattah et al. 2021. Reads no data, and runs nothing."""
     weights = parameters(model)
-    return float(sum(weights[name].detach().norm() for name in layers(model)))
+    norms = {name: weights[name].detach().norm() for name in layers(model)}
+    for name, norm in norms.items():
+        if not norm.isfinite():
+            raise NotFinite(f"the norm of {name} is not finite")
+    return float(sum(norms.values()))
 
 
 def grasp(model: nn.Module, images: Float[Tensor, "n ..."], labels: Int[Tensor, " n"]) -> float:
@@ -152,7 +156,7 @@ def zico(model: nn.Module, images: Float[Tensor, "n ..."], labels: Int[Tensor, "
 
 
 class NotFinite(ArithmeticError):
-    """A gradient that is nan or infinite; the message names the layer."""
+    """A gradient or a weight that is nan or infinite; the message names the layer."""
 
 
 def gradients_of(
