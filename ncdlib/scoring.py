@@ -1,6 +1,6 @@
 """Score a search space into a table: parallel, resumable, the same whoever computes it."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 import ctypes
 from functools import lru_cache
@@ -46,7 +46,7 @@ def score_space(
     proxies: Sequence[str] = ("nwot", "swap"),
     alphas: Sequence[float] = (0.0,),
     norms: Sequence[str | None] = (None,),
-    seeds: Sequence[int] = (0,),
+    seeds: Sequence[int] | Mapping[str, Sequence[int]] = (0,),
     *,
     activations: Sequence[str | None] = (None,),
     inits: Sequence[str | None] = (None,),
@@ -69,6 +69,7 @@ def score_space(
     scored at every alpha. A row is what `torch.manual_seed(seed)`, `space.build`, `images.batch` and `score` give by hand,
     in one thread, on a channels-last batch (or not, with `channels_last=False`).
 
+    - `seeds`: the same for all, or a mapping from each architecture's string to its own.
     - None among norms, activations and inits is the space's own. `size` goes to `space.build`, `resolution` to the images.
     - `out`: a parquet file. Rows that stand in it are not computed again, new ones are added every few seconds, and the
       file is whole at any moment. A file made with other settings is refused, and so is one that another run is writing.
@@ -98,8 +99,15 @@ def score_space(
         raise ValueError(f"{space.name} has no size {name!r}: use {', '.join(sizes)}")
     choices = {"norm": norms, "activation": activations, "init": inits}
     resolved = [[own[name] if value is None else value for value in values] for name, values in choices.items()]
-    networks = [Network(*key) for key in product(by_string, *resolved, inputs, seeds)]
+    seeds_of = seeds if isinstance(seeds, Mapping) else dict.fromkeys(by_string, seeds)
+    for arch in by_string.keys() - seeds_of.keys():
+        raise ValueError(f"seeds name none for {arch}: give each architecture its own, by its string, or one list for all")
+    networks = dict.fromkeys(
+        Network(arch, *key, seed) for arch in by_string for key in product(*resolved, inputs) for seed in seeds_of[arch]
+    )
     ranked = [proxy for proxy in proxies if registry.get(proxy).reads == "ranks"]
+    if ranked and isinstance(seeds, Mapping):
+        raise ValueError(f"{ranked[0]!r} ranks architectures scored with the same seed: give one list of seeds for all")
     computed = dict.fromkeys([proxy for proxy in proxies if proxy not in ranked] + registry.parts(ranked))
     settled = [(n, float(alpha)) for n in networks for alpha in alphas]
 

@@ -20,6 +20,7 @@ OPS = (
 KINDS = ("normal", "reduce")
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
 NODES = (2, 3, 4, 5)  # the intermediate nodes; 0 and 1 are the outputs of the cell before the last and of the last cell
+STEMS = ("cifar", "imagenet")
 CONVOLUTIONS = {"sep": 4, "dil": 2}  # layers of an operator: a depthwise and a pointwise one, in sep_conv twice
 
 Kind = Literal["normal", "reduce"]
@@ -132,6 +133,7 @@ class DARTS(Space[Genotype]):
         classes: int = 10,
         auxiliary: bool = False,
         drop_path: float = 0.0,
+        stem: str = "cifar",
     ) -> nn.Module:
         """The network that is trained on CIFAR-10; images have sides divisible by 4.
 
@@ -142,6 +144,8 @@ class DARTS(Space[Genotype]):
           reduction cell), and reads images of 32x32; the published loss weighs the second by 0.4. Leave it out to score.
         - `drop_path`: probability to drop an edge other than an identity for an image, in training mode. It is an attribute
           of the network, which the published training raises linearly from 0 to 0.2 over the epochs.
+        - `stem`: "imagenet" halves the images three times before the first cell, so that their sides must be divisible by
+          32, and its auxiliary head reads images of 224x224; published at `channels=48, layers=14, classes=1000`.
 
         `complete=False` changes nothing: every node reaches the output through the concatenation.
         """
@@ -152,8 +156,12 @@ class DARTS(Space[Genotype]):
         check_sizes(channels=channels, layers=layers, classes=classes)
         if not 0 <= drop_path < 1:
             raise ValueError(f"drop_path is a probability from 0 up to, not including, 1: got {drop_path!r}")
+        if stem not in STEMS:
+            raise ValueError(f"unknown stem {stem!r}: use one of {', '.join(STEMS)}")
+        if stem == "imagenet" and channels < 2:
+            raise ValueError(f"the stem of ImageNet halves the channels, so there must be at least 2: got {channels}")
         cells = {kind: list(arch.edges(kind)) for kind in KINDS}
-        network = Network(cells, norm, activation, channels, layers, classes, auxiliary, drop_path)
+        network = Network(cells, norm, activation, channels, layers, classes, auxiliary, drop_path, stem)
         initialise(network, init)
         return network
 

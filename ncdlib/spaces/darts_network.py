@@ -1,4 +1,4 @@
-"""The network of DARTS cells that is trained on CIFAR-10 (Liu et al. 2019, arXiv:1806.09055).
+"""The networks of DARTS cells that are trained on CIFAR-10 and on ImageNet (Liu et al. 2019, arXiv:1806.09055).
 
 Pooling has no normalisation of its own here: only the network that is searched has one.
 """
@@ -27,11 +27,22 @@ class Network(nn.Module):
         classes: int,
         auxiliary: bool,
         drop_path: float,
+        stem: str = "cifar",
     ) -> None:
         super().__init__()
         self.drop_path = drop_path
         c, before, last = channels, 3 * channels, 3 * channels  # width of a node, of the cell before the last, of the last
-        self.stem = nn.Sequential(Conv2d(3, last, 3, padding=1, bias=False), rescaling.make(norm, last))
+        self.halved = None  # ImageNet: the second output of the stem, at half the resolution of the first
+        if stem == "imagenet":
+            before, last = channels, channels
+            self.stem = nn.Sequential(
+                *conv_norm(3, channels // 2, 2, norm),
+                activations.make(activation),
+                *conv_norm(channels // 2, channels, 2, norm),
+            )
+            self.halved = nn.Sequential(activations.make(activation), *conv_norm(channels, channels, 2, norm))
+        else:
+            self.stem = nn.Sequential(*conv_norm(3, last, 1, norm))
         self.cells = nn.ModuleList()
         self.auxiliary = None
         reductions = (layers // 3, 2 * layers // 3)
@@ -39,16 +50,21 @@ class Network(nn.Module):
         for i in range(layers):
             c *= 2 if i in reductions else 1
             edges = cells["reduce" if i in reductions else "normal"]
-            self.cells.append(Cell(edges, before, last, c, i in reductions, i - 1 in reductions, norm, activation))
+            after = i - 1 in reductions or (i == 0 and stem == "imagenet")
+            self.cells.append(Cell(edges, before, last, c, i in reductions, after, norm, activation))
             before, last = last, 4 * c
             if i == self.auxiliary_at and auxiliary:
-                self.auxiliary = AuxiliaryHead(last, classes, norm, activation)
+                self.auxiliary = AuxiliaryHead(last, classes, norm, activation, stem)
         self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), Linear(last, classes))
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        if images.shape[-1] % 4 or images.shape[-2] % 4:
-            raise ValueError(f"images are halved twice, so both sides must be divisible by 4: got {tuple(images.shape)}")
-        before = last = self.stem(images)
+        times, factor = ("twice", 4) if self.halved is None else ("five times", 32)
+        if images.shape[-1] % factor or images.shape[-2] % factor:
+            raise ValueError(
+                f"images are halved {times}, so both sides must be divisible by {factor}: got {tuple(images.shape)}"
+            )
+        before = self.stem(images)
+        last = before if self.halved is None else self.halved(before)
         extra = None
         for i, cell in enumerate(self.cells):
             before, last = last, cell(before, last, self.drop_path if self.training else 0.0)
@@ -73,7 +89,7 @@ class Cell(nn.Module):
         activation: str,
     ) -> None:
         super().__init__()
-        # `after` a reduction cell, the output of the cell before that one has twice the resolution.
+        # `after` a reduction cell or ImageNet's stem, the first of the two inputs has twice the resolution.
         narrow = FactorizedReduce(before, c, norm, activation) if after else None
         self.preprocess0 = narrow or ReLUConvBN(before, c, 1, 1, norm, activation)
         self.preprocess1 = ReLUConvBN(last, c, 1, 1, norm, activation)
@@ -168,24 +184,34 @@ class Noise(nn.Module):
         return torch.randn(shape, dtype=x.dtype, device=x.device)  # the same draws in every memory layout of x
 
 
-class AuxiliaryHead(nn.Sequential):
-    """The published classifier on 8x8 maps: average pool to 2x2, 1x1 convolution to 128, 2x2 to 768, linear layer."""
+def conv_norm(c_in: int, c_out: int, stride: int, norm: str) -> tuple[nn.Module, nn.Module]:
+    """A 3x3 convolution without bias, normalisation."""
+    return Conv2d(c_in, c_out, 3, stride, padding=1, bias=False), rescaling.make(norm, c_out)
 
-    def __init__(self, c: int, classes: int, norm: str, activation: str) -> None:
+
+class AuxiliaryHead(nn.Sequential):
+    """The published classifier on 8x8 maps: average pool to 2x2, 1x1 convolution to 128, 2x2 to 768, linear layer.
+
+    ImageNet's reads 7x7 maps and has no normalisation after the second convolution, as in the published experiments.
+    """
+
+    def __init__(self, c: int, classes: int, norm: str, activation: str, stem: str = "cifar") -> None:
         super().__init__(
             activations.make(activation),
-            AvgPool2d(5, 3),
+            AvgPool2d(5, 2 if stem == "imagenet" else 3),
             Conv2d(c, 128, 1, bias=False),
             rescaling.make(norm, 128),
             activations.make(activation),
             Conv2d(128, 768, 2, bias=False),
-            rescaling.make(norm, 768),
+            rescaling.make("none" if stem == "imagenet" else norm, 768),
             activations.make(activation),
             nn.Flatten(),
             Linear(768, classes),
         )
+        self.side, self.image = (7, 224) if stem == "imagenet" else (8, 32)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[-2:] != (8, 8):
-            raise ValueError(f"the auxiliary head reads 8x8 maps, as 32x32 images give: got {tuple(x.shape[-2:])}")
+        if x.shape[-2:] != (self.side, self.side):
+            side, image = f"{self.side}x{self.side}", f"{self.image}x{self.image}"
+            raise ValueError(f"the auxiliary head reads {side} maps, as {image} images give: got {tuple(x.shape[-2:])}")
         return super().forward(x)

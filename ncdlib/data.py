@@ -1,0 +1,171 @@
+"""Labelled images to train on: CIFAR-10 and CIFAR-100, a folder of images, and scikit-learn's digits."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+import os
+from pathlib import Path
+import tarfile
+
+from jaxtyping import Int, UInt8
+import numpy as np
+import pooch
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ncdlib import benchmarks
+
+NAMES = ("digits", "cifar10", "cifar100")
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SUFFIXES = (".jpeg", ".jpg", ".png", ".ppm", ".bmp", ".webp", ".tif", ".tiff")
+
+# The binary archives rather than the Python ones: they hold the same images, and no pickle.
+CIFAR100_URL, CIFAR100_MD5 = "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8"
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """Images of one size in memory, and their classes."""
+
+    images: UInt8[Tensor, "n 3 h w"]
+    labels: Int[Tensor, " n"]
+
+    def load(self, indices: Int[Tensor, " k"]) -> Sequence[UInt8[Tensor, "3 _ _"]]:
+        """These images."""
+        return self.images[indices].unbind()
+
+
+@dataclass(frozen=True)
+class Files:
+    """Image files, opened when they are needed, and their classes."""
+
+    paths: tuple[Path, ...]
+    labels: Int[Tensor, " n"]
+
+    def load(self, indices: Int[Tensor, " k"]) -> Sequence[UInt8[Tensor, "3 _ _"]]:
+        """These images, each at its own size; threads decode them side by side."""
+        with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+            return list(pool.map(opened, [self.paths[i] for i in indices.tolist()]))
+
+
+@dataclass(frozen=True)
+class Data:
+    """Images to train and to validate on; `mean` and `std` of each channel, of pixels from 0 to 1."""
+
+    name: str
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    train: Tensors | Files
+    valid: Tensors | Files
+
+    def __post_init__(self) -> None:
+        for part, split in {"training": self.train, "validation": self.valid}.items():
+            if not len(split.labels):
+                raise ValueError(f"{self.name} has no {part} images")
+            if split.labels.min() < 0 or split.labels.max() >= self.classes:
+                raise ValueError(f"{self.name}: the {part} labels must lie from 0 to {self.classes - 1}")
+
+
+def get(name: str | Path) -> Data:
+    """The data of a name, digits, cifar10 or cifar100, or else the image folder of this path."""
+    if name in NAMES:
+        return {"digits": digits, "cifar10": cifar10, "cifar100": cifar100}[name]()
+    return image_folder(name)
+
+
+def digits(train: int | None = None, valid: int | None = None) -> Data:
+    """scikit-learn's 1,797 handwritten digits, enlarged from 8x8 to 32x32, the same in every channel: a small stand-in.
+
+    A fifth of them, drawn once and for all, is for validation; `train` and `valid` take the first so many of each part.
+    """
+    from sklearn.datasets import load_digits  # slow to import, seldom needed
+
+    source = load_digits()
+    pixels = torch.from_numpy(source.images * (255 / 16)).float().unsqueeze(1)
+    large = interpolate(pixels, size=(32, 32), mode="bilinear").round().to(torch.uint8).expand(-1, 3, -1, -1)
+    order = torch.from_numpy(np.random.default_rng(0).permutation(len(large)))
+    first = len(large) - len(large) // 5
+    parts = []
+    for name, there, wanted in (("train", order[:first], train), ("valid", order[first:], valid)):
+        if wanted is not None and not 1 <= wanted <= len(there):
+            raise ValueError(f"{name} must lie from 1 to {len(there)}, the digits there are: got {wanted!r}")
+        chosen = there[:wanted]
+        parts.append(Tensors(large[chosen].contiguous(), torch.from_numpy(source.target)[chosen].to(torch.int64)))
+    share = large[order[:first]][:, 0] / 255
+    mean, std = (float(share.mean()),) * 3, (float(share.std()),) * 3
+    return Data("digits", 10, mean, std, *parts)
+
+
+def cifar10(*, progress: bool = False) -> Data:
+    """CIFAR-10 (Krizhevsky 2009): 50,000 and 10,000 images of 32x32, downloaded on first use."""
+    path = benchmarks.fetch("cifar-10-binary.tar.gz", progress=progress)
+    train, valid = read_cifar(path, "/data_batch_", 1), read_cifar(path, "/test_batch", 1)
+    mean, std = (0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768)  # of DARTS's code
+    return Data("cifar10", 10, mean, std, train, valid)
+
+
+def cifar100(*, progress: bool = False) -> Data:
+    """CIFAR-100 (Krizhevsky 2009) with its 100 fine classes, otherwise as CIFAR-10."""
+    try:
+        path = pooch.retrieve(
+            CIFAR100_URL, f"md5:{CIFAR100_MD5}", "cifar-100-binary.tar.gz", benchmarks.folder(), progressbar=progress
+        )
+    except (OSError, ValueError) as error:  # no network, no room; ValueError: other bytes than published
+        raise benchmarks.MissingData(
+            f"cifar-100-binary.tar.gz is not in {benchmarks.folder()} and could not be downloaded ({error}). By hand: "
+            f"download it from {CIFAR100_URL} (md5 {CIFAR100_MD5}); the folder can be chosen by NCDLIB_DATA_DIR"
+        ) from error
+    train, valid = read_cifar(path, "/train.bin", 2), read_cifar(path, "/test.bin", 2)
+    mean, std = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)  # of RobustDARTS's code
+    return Data("cifar100", 100, mean, std, train, valid)
+
+
+def read_cifar(path: str | Path, part: str, label_bytes: int) -> Tensors:
+    """The files of a binary archive whose names hold `part`: records of label bytes, the last the class, and 3072 pixels."""
+    with tarfile.open(path) as archive:
+        names = sorted(name for name in archive.getnames() if part in name)
+        raw = b"".join(archive.extractfile(name).read() for name in names)
+    length = label_bytes + 3072
+    if not raw or len(raw) % length:
+        raise ValueError(f"{path} holds no whole records of {length} bytes under {part!r}: it is not the published archive")
+    records = torch.from_numpy(np.frombuffer(raw, np.uint8).reshape(-1, length).copy())
+    return Tensors(records[:, label_bytes:].reshape(-1, 3, 32, 32), records[:, label_bytes - 1].to(torch.int64))
+
+
+def image_folder(path: str | Path) -> Data:
+    """Images in PATH/train/CLASS and PATH/val/CLASS, as ImageNet is unpacked; standardised by ImageNet's mean and std.
+
+    Classes are numbered by the sorted names of the folders in `train`.
+    """
+    path = Path(path)
+    for part in ("train", "val"):
+        if not (path / part).is_dir():
+            raise ValueError(
+                f"{path} is neither one of {', '.join(NAMES)} nor a folder that holds train/CLASS and val/CLASS: "
+                f"{path / part} is no folder"
+            )
+    classes = sorted(entry.name for entry in (path / "train").iterdir() if entry.is_dir())
+    parts = []
+    for part in ("train", "val"):
+        found = sorted(file for file in (path / part).glob("*/*") if file.suffix.lower() in SUFFIXES)
+        unknown = sorted({file.parent.name for file in found} - set(classes))
+        if unknown:
+            raise ValueError(f"{path / part} has the class {unknown[0]!r}, which {path / 'train'} has not")
+        number = {name: i for i, name in enumerate(classes)}
+        labels = torch.tensor([number[file.parent.name] for file in found], dtype=torch.int64)
+        parts.append(Files(tuple(found), labels))
+    return Data(f"folder {path.resolve().name}", len(classes), IMAGENET_MEAN, IMAGENET_STD, *parts)
+
+
+def opened(path: Path) -> UInt8[Tensor, "3 _ _"]:
+    """An image file as bytes, in colour."""
+    from PIL import Image  # comes with matplotlib
+
+    try:
+        with Image.open(path) as image:
+            pixels = np.array(image.convert("RGB"))
+    except (OSError, SyntaxError) as error:  # what PIL raises on a file that is cut short or no image
+        raise ValueError(f"{path} cannot be read as an image: {error}") from error
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

@@ -1,0 +1,235 @@
+"""Random search by a proxy (Algorithm 1): draw architectures, score each without training, keep the best."""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from jaxtyping import Float, Int
+import numpy as np
+import pandas as pd
+import torch
+
+from ncdlib import spaces
+from ncdlib.measure import score
+from ncdlib.scoring import score_space
+
+ATTEMPTS = 10_000  # draws in a row that a constraint may reject
+
+Bounds = float | tuple[float, float]  # a maximum, or the least and the greatest
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found: the architecture with the highest score, and the way there."""
+
+    best: Hashable
+    score: float
+    history: pd.DataFrame  # a row a candidate: step (from 1), arch, seed, score; best_arch and best_score up to there
+    drawn: tuple[Hashable, ...]  # the candidates themselves, in the order of the history
+    nonfinite: int  # candidates whose score is not finite; they cannot win
+
+    def top(self, k: int) -> list[Hashable]:
+        """The k distinct architectures with the highest scores, best first; fewer where fewer have a finite score."""
+        if k < 1:
+            raise ValueError(f"top needs k of at least 1, got {k}")
+        best_first = np.argsort(-_finite(self.history["score"].to_numpy()), kind="stable")
+        ranked = [self.drawn[j] for j in best_first[: len(self.drawn) - self.nonfinite]]
+        return list(dict.fromkeys(ranked))[:k]
+
+
+def random_search(
+    space: str | spaces.Space,
+    proxy: str = "nwot",
+    samples: int = 3000,
+    *,
+    alpha: float = 0.0,
+    norm: str | None = None,
+    mask: str = "sample",
+    seed: int = 0,
+    fresh: bool = True,
+    constraint: Callable[[Hashable], bool] | None = None,
+    batch: int = 32,
+    resolution: int = 32,
+    size: dict[str, int] | None = None,
+    out: str | Path | None = None,
+    jobs: int | None = None,
+    progress: bool = True,
+) -> Found:
+    """Search a space by a proxy: NCD-NWOT is `proxy="nwot", alpha=0.95, norm="ln"`.
+
+    Kang et al. 2025, supplementary, Algorithm 1. Line 9 is printed as `Score_best >= Score_j`, which would keep the lowest
+    score; the text (B.1) and this function keep the highest, and the first of equals. A score that is not finite never wins.
+
+    - Candidates are drawn by `space.sample` and `seed`, with replacement. A longer search begins with a shorter one's.
+    - `fresh`: every candidate gets its own batch, weights and masks, as printed, from its own seed; otherwise `seed` decides
+      them for all.
+    - `constraint`: what a candidate must meet, e.g. `within(...)`; one that does not is drawn again.
+    - `alpha`, `norm`, `mask`, `batch`, `resolution`, `size`, `out`, `jobs`: as in `score_space`. A search that was killed
+      goes on from what stands in `out`.
+
+    Raises ValueError where the constraint passes nothing, or no score is finite.
+    """
+    space = spaces.get(space) if isinstance(space, str) else space
+    if samples < 1:
+        raise ValueError(f"a search draws at least 1 architecture, got samples = {samples}")
+    rng = np.random.default_rng(seed)
+    drawn = tuple(_draw(space, rng, constraint) for _ in range(samples))
+    archs = [str(arch) for arch in drawn]
+    own = np.random.SeedSequence(seed, spawn_key=(0,)).generate_state(samples).tolist() if fresh else [seed] * samples
+    seeds: dict[str, list[int]] = {}
+    for arch, its in zip(archs, own, strict=True):
+        seeds.setdefault(arch, []).append(its)
+    table = score_space(
+        space, dict.fromkeys(drawn), [proxy], (alpha,), (norm,), seeds, mask=mask, batch=batch, resolution=resolution,
+        size=size, out=out, jobs=jobs, progress=progress,
+    )  # fmt: skip
+    history = pd.DataFrame({"step": np.arange(1, samples + 1), "arch": archs, "seed": own})
+    history = history.merge(table[["arch", "seed", "score"]], on=["arch", "seed"], how="left", validate="many_to_one")
+    scores = _finite(history["score"].to_numpy())
+    if not np.isfinite(scores).any():
+        raise ValueError(f"none of {samples} scores of {proxy!r} is finite: use another proxy or setting, or more samples")
+    best = _best_so_far(scores)
+    history["best_arch"] = [archs[j] if j >= 0 else None for j in best]
+    history["best_score"] = [scores[j] if j >= 0 else np.nan for j in best]
+    return Found(drawn[best[-1]], float(scores[best[-1]]), history, drawn, int(np.isneginf(scores).sum()))
+
+
+def within(
+    space: str | spaces.Space,
+    *,
+    params: Bounds | None = None,
+    flops: Bounds | None = None,
+    resolution: int = 32,
+    **size: int,
+) -> Callable[[Hashable], bool]:
+    """A constraint on the number of parameters, or of floating-point operations for an image, or both.
+
+    A bound is a maximum or a pair (least, greatest), both inclusive; `size` is that of the network that is counted, by
+    default the published one. Counting takes neither memory nor arithmetic of the network's size.
+    """
+    space = spaces.get(space) if isinstance(space, str) else space
+    limits = {
+        name: (0.0, bound) if np.ndim(bound) == 0 else bound
+        for name, bound in {"params": params, "flops": flops}.items()
+        if bound is not None
+    }
+    if not limits:
+        raise ValueError("nothing to keep within: give params or flops, a maximum or (least, greatest)")
+    for name, (low, high) in limits.items():
+        if not low <= high:
+            raise ValueError(f"no number lies within {name} = ({low}, {high}): give (least, greatest)")
+
+    @cache
+    def inside(arch: Hashable) -> bool:
+        with torch.device("meta"):
+            counted = score(space.build(arch, **size), torch.empty(2, 3, resolution, resolution), list(limits))
+        return all(low <= counted[name] <= high for name, (low, high) in limits.items())
+
+    return inside
+
+
+def simulate(
+    scores: Float[np.ndarray, "*seeds n"],
+    accuracy: Float[np.ndarray, " n"],
+    samples: int = 3000,
+    runs: int = 1000,
+    *,
+    seed: int = 0,
+    weights: Float[np.ndarray, " n"] | Int[np.ndarray, " n"] | None = None,
+    draws: Int[np.ndarray, "runs samples"] | None = None,
+) -> Float[np.ndarray, " runs"]:
+    """Accuracy found by each of many random searches, over a table that holds every architecture's score.
+
+    A run draws `samples` architectures with replacement and keeps the one with the highest score, the first of equals; a
+    score that is not finite never wins, and a run without any other finds nan. Of several rows of scores, one a seed, run r
+    searches by row r modulo the number of rows: one batch a run.
+
+    - `weights`: how often an entry is drawn, relative to the others, as the number of cells that a class stands for.
+    - `draws`: the entries that each run draws, in place of random ones; its shape is then (runs, samples).
+
+    More runs begin with the runs of fewer. `chances` gives the distribution that this samples from.
+    """
+    scores, accuracy, weights = _checked(scores, accuracy, weights)
+    n = len(accuracy)
+    if draws is not None:
+        runs, samples = draws.shape
+        if draws.size and not (draws.min() >= 0 and draws.max() < n):
+            raise ValueError(f"draws are places in a table of {n}, got {draws.min()} to {draws.max()}: use 0 to {n - 1}")
+    if samples < 1 or runs < 1:
+        raise ValueError(f"simulate at least 1 run of 1 sample, got {runs} runs of {samples}")
+    rng = np.random.default_rng(seed)
+    found = np.full(runs, np.nan)
+    for run in range(runs):
+        row = scores[run % len(scores)]
+        drawn = rng.choice(n, samples, p=weights) if draws is None else draws[run]
+        best = drawn[row[drawn].argmax()]
+        if np.isfinite(row[best]):
+            found[run] = accuracy[best]
+    return found
+
+
+def chances(
+    scores: Float[np.ndarray, " n"],
+    samples: int = 3000,
+    *,
+    weights: Float[np.ndarray, " n"] | Int[np.ndarray, " n"] | None = None,
+) -> Float[np.ndarray, " n"]:
+    """Probability that a random search keeps each entry of a table of all scores.
+
+    With F(s) the share of draws that score at most s, some entry of score s is kept with F(s)^samples - F(s-)^samples; of
+    equals, the first drawn, so each as often as it is drawn. The rest to 1 is the chance that nothing finite is drawn.
+    """
+    (scores,), _, weights = _checked(scores, np.zeros(scores.shape), weights)
+    if samples < 1:
+        raise ValueError(f"a search draws at least 1 architecture, got samples = {samples}")
+    weights = np.full(len(scores), 1 / len(scores)) if weights is None else weights
+    values, group = np.unique(scores, return_inverse=True)
+    share = np.bincount(group, weights, len(values))
+    up_to = np.minimum(share.cumsum(), 1)  # F at each value
+    kept = np.diff(up_to**samples, prepend=0.0)
+    kept[np.isneginf(values)] = 0
+    return np.divide(weights * kept[group], share[group], out=np.zeros(len(scores)), where=share[group] > 0)
+
+
+def _draw(space: spaces.Space, rng: np.random.Generator, constraint: Callable[[Hashable], bool] | None) -> Hashable:
+    for _ in range(ATTEMPTS):
+        arch = space.sample(rng)
+        if constraint is None or constraint(arch):
+            return arch
+    raise ValueError(f"the constraint rejected {ATTEMPTS} architectures of {space.name} in a row: loosen it")
+
+
+def _finite(scores: np.ndarray) -> np.ndarray:
+    """Scores of which those that are not finite lose to all others."""
+    return np.where(np.isfinite(scores), scores, -np.inf)
+
+
+def _best_so_far(scores: np.ndarray) -> list[int]:
+    """The place of the highest score up to each step, the first of equals; -1 before the first that is finite."""
+    best, places = -1, []
+    for j, value in enumerate(scores):
+        if value > (scores[best] if best >= 0 else -np.inf):
+            best = j
+        places.append(best)
+    return places
+
+
+def _checked(
+    scores: np.ndarray, accuracy: np.ndarray, weights: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Scores as rows that lose where they are not finite, accuracy, and weights that sum to 1; or ValueError."""
+    scores, accuracy = np.atleast_2d(np.asarray(scores, float)), np.asarray(accuracy, float)
+    if scores.ndim != 2 or accuracy.shape != scores.shape[1:]:
+        shapes = f"scores {scores.shape}, accuracy {accuracy.shape}"
+        raise ValueError(f"scores and accuracy must belong to the same architectures: got {shapes}")
+    if not np.isfinite(accuracy).all():
+        raise ValueError(f"accuracy holds {(~np.isfinite(accuracy)).sum()} values that are not finite: leave them out first")
+    if not np.isfinite(scores).any(axis=1).all():
+        raise ValueError("a row of scores holds no finite one, so no search can choose: leave that seed or proxy out")
+    if weights is not None:
+        weights = np.asarray(weights, float)
+        if weights.shape != accuracy.shape or not (weights >= 0).all() or not weights.sum() > 0:
+            raise ValueError(f"weights are {len(accuracy)} numbers, none negative and not all zero: got {weights}")
+        weights = weights / weights.sum()
+    return _finite(scores), accuracy, weights
