@@ -5,8 +5,8 @@
 TABLE holds NASLib's scores of 725 NAS-Bench-201 cells at batch 32: its own `naslib/data/zc_nasbench201.json` (commit
 1bdbd960 of automl/NASLib), or a CSV with columns `dataset`, `arch_str` and one a proxy. Scores the same cells here, on
 Gaussian images with random labels where the published run saw CIFAR-10, and prints the signed Spearman of the two for each
-proxy; beside it that of two runs of ours on every third cell, which differ in nothing but the seed. Resumes from
-data/scores/12_published_cells.parquet, writes data/results/12_agreement.csv.
+proxy. On every third cell, beside it: that of ours on pieces of photographs, and that of two runs of ours, which differ in
+nothing but the seed. Resumes from data/scores/12_published_cells.parquet, writes data/results/12_agreement.csv.
 
 The published file writes -1e8 where a score was not finite: such cells are left out and counted.
 """
@@ -41,7 +41,7 @@ PROXIES = {
 }
 NASLIB_OPS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
 NASLIB_EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
-AGAIN = 3  # one in so many cells is scored with a second seed
+AGAIN = 3  # one in so many cells is scored with a second seed, and on photographs
 UNDEFINED = -1e7  # anything below is the file's own mark of a score that is not finite
 
 
@@ -69,8 +69,9 @@ def cell_string(key: str) -> str:
 
 
 def agreement(published: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """Signed Spearman of our scores with the published ones, and of two runs of ours, a row a proxy."""
-    first, second = (run.pivot(index="arch", columns="proxy", values="score") for _, run in scores.groupby("seed"))
+    """Signed Spearman of our scores with the published ones, also on photographs, and of two of our runs: a row a proxy."""
+    runs = {key: run.pivot(index="arch", columns="proxy", values="score") for key, run in scores.groupby(["input", "seed"])}
+    first, second, photographs = runs["gaussian", 0], runs["gaussian", 1], runs["patches", 0]
     rows = []
     for proxy, (wanted, two_runs) in PROXIES.items():
         finite = published[proxy] > UNDEFINED
@@ -78,7 +79,9 @@ def agreement(published: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
         own = spearman(first[proxy][second.index].to_numpy(), second[proxy].to_numpy())
         row = {"proxy": proxy, **vars(result), "undefined_there": int((~finite).sum()), "wanted": wanted}
         row |= {"two_published_runs": two_runs, "two_own_runs": own.rho, "own_low": own.low, "own_high": own.high}
-        rows.append(row | {"own_n": own.n})
+        seen = photographs.index.intersection(published.index[finite])
+        on_photographs = spearman(photographs[proxy][seen].to_numpy(), published[proxy][seen].to_numpy())
+        rows.append(row | {"own_n": own.n, "on_photographs": on_photographs.rho})
     return pd.DataFrame(rows)
 
 
@@ -87,9 +90,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("table", type=Path)
     published = read(parser.parse_args().table)
+    again = published.index[::AGAIN]
     runs = [
-        score_space("nasbench201", archs, list(PROXIES), seeds=(seed,), batch=32, out=SCORES)
-        for seed, archs in enumerate((published.index, published.index[::AGAIN]))
+        score_space("nasbench201", archs, list(PROXIES), seeds=(seed,), inputs=(images,), batch=32, out=SCORES)
+        for archs, seed, images in ((published.index, 0, "gaussian"), (again, 1, "gaussian"), (again, 0, "patches"))
     ]
     table = agreement(published, pd.concat(runs))
     print(table.round(4).to_string(index=False))
