@@ -1,5 +1,7 @@
 """Theorems 4.1 and 4.2 and Eq. 8-9 as code: what a normalisation's mean weighs each activation by, and what SAM spares.
 
+Beside them, what the paper does not print: the most that NWOT can be, and a masked convolution that takes less time.
+
 They speak of a convolution, y[o, a, b] = bias[o] + sum over c, d, e of w[o, c, d, e] x[c, s a + d - p, s b + e - p],
 where x = sigma(x^input) are the activations that it reads, zero outside the image, s the stride, p the padding, (d, e) an
 offset in the kernel and (a, b) one of H W output positions, all counted from 0. Its mean over positions is a weighted sum
@@ -11,7 +13,7 @@ from collections.abc import Callable
 import math
 from typing import NamedTuple
 
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
@@ -170,6 +172,49 @@ def expected_multiplications(
     r = ((x != 0) * readers).double()
     r = r.sum(SHARED[mask]) if SHARED[mask] else r  # no dimensions would mean all
     return (1 - alpha) * r.sum().item(), math.sqrt(alpha * (1 - alpha) * r.square().sum().item())
+
+
+def kept_channels_conv2d(
+    x: Float[Tensor, "n c_in h w"],
+    weight: Weight,
+    kept: Int[Tensor, "rows k"],
+    padding: int = 0,
+    stride: int = 1,
+) -> Float[Tensor, "n c_out h_out w_out"]:
+    """The convolution of x with every channel masked but the `kept`, in code that does skip the zeros of Eq. 9.
+
+    `kept` has one row for the batch, or one for each image: the indices of k different channels. It is a smaller dense
+    convolution of k c_out K^2 multiplications a position; with a row an image, n small ones, as groups of one.
+    """
+    if len(kept) == 1:
+        return conv2d(x[:, kept[0]], weight[:, kept[0]], None, stride, padding)
+    (n, k), c_out = kept.shape, len(weight)
+    if n != len(x):
+        raise ValueError(f"kept must have one row, or one for each of the {len(x)} images: got {n}")
+    images = x[torch.arange(n, device=x.device)[:, None], kept].reshape(1, n * k, *x.shape[2:])
+    weights = weight[:, kept].transpose(0, 1).reshape(n * c_out, k, *weight.shape[2:])
+    return conv2d(images, weights, None, stride, padding, groups=n)[0].unflatten(0, (n, c_out))
+
+
+def largest_distance(images: int) -> float:
+    """The largest mean Hamming distance that codes of so many images can have, as a share of the units.
+
+    A unit that fires for k of n images tells k (n - k) pairs apart, floor(n^2 / 4) at most: a little over one half.
+    """
+    return (images**2 // 4) / math.comb(images, 2)
+
+
+def nwot_maximum(units: int, images: int, distance: float | None = None) -> float:
+    """The most that NWOT can be for codes whose mean distance is `distance`, as a share of the units; None for any codes.
+
+    All pairs equally far apart, K = N ((1 - h) J + h I), so log|K| = n log N + (n - 1) log h + log(n - (n - 1) h). No
+    other codes of mean distance h score more: log-det is concave, and the mean of K over all orders of the images is this
+    one. It rises with h up to h = 1, which no codes of more than two images reach.
+    """
+    h = largest_distance(images) if distance is None else distance
+    if h == 0:
+        return -math.inf
+    return images * math.log(units) + (images - 1) * math.log(h) + math.log(images - (images - 1) * h)
 
 
 def _mean(over: Tensor, groups: int) -> Tensor:

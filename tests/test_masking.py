@@ -1,6 +1,7 @@
-"""SAM: the share kept, what a draw is shared by, and independence of layout and of other layers."""
+"""SAM: the share kept, what a draw is shared by, independence of layout and of other layers; what masked codes can score."""
 
 import inspect
+from itertools import product
 import math
 
 from hypothesis import given
@@ -10,7 +11,8 @@ import torch
 from torch import nn
 
 import ncdlib
-from ncdlib import masking
+from ncdlib import masking, theory
+from ncdlib.proxies import activation
 
 
 @given(st.floats(0.01, 0.99), st.integers(0, 10**6))
@@ -117,3 +119,48 @@ def test_bad_alpha(alpha):
 def test_bad_kind():
     with pytest.raises(ValueError, match="unknown mask 'pixel': use one of sample, shared, channel, channel_shared"):
         masking.check(0.5, "pixel")
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("rows", [1, 4])
+@pytest.mark.parametrize(("kernel", "padding", "stride"), [(1, 0, 1), (1, 0, 2), (3, 1, 1), (3, 1, 2), (5, 0, 3)])
+def test_reading_the_kept_channels_is_masking_the_others(kernel, padding, stride, rows, layout):
+    torch.manual_seed(0)
+    x = torch.randn(4, 6, 9, 7, dtype=torch.float64).contiguous(memory_format=layout)
+    weight = torch.randn(5, 6, kernel, kernel, dtype=torch.float64)
+    for k in (1, 2, 6):
+        kept = torch.stack([torch.randperm(6)[:k] for _ in range(rows)])
+        mask = torch.zeros(rows, 6, 1, 1, dtype=torch.float64)
+        for row, channels in zip(mask, kept, strict=True):
+            row[channels] = 1
+        ours = theory.kept_channels_conv2d(x, weight, kept, padding, stride)
+        torch.testing.assert_close(ours, nn.functional.conv2d(x * mask, weight, None, stride, padding))
+
+
+def test_kept_channels_need_a_row_an_image():
+    with pytest.raises(ValueError, match="one row, or one for each of the 4 images: got 3"):
+        theory.kept_channels_conv2d(torch.ones(4, 6, 8, 8), torch.ones(5, 6, 3, 3), torch.zeros(3, 2, dtype=torch.long))
+
+
+@pytest.mark.parametrize("images", [2, 3, 4, 5])
+def test_the_maximum_of_nwot_is_that_of_all_balanced_codes_and_no_codes_exceed_it(images):
+    half = images // 2
+    balanced = [bits for bits in product((0, 1), repeat=images) if sum(bits) == half]
+    best = torch.tensor(balanced, dtype=torch.int8).T.contiguous()  # each unit fires for half of the images
+    assert activation.hamming(best) == pytest.approx(theory.largest_distance(images))
+    assert activation.nwot(best) == pytest.approx(theory.nwot_maximum(best.shape[1], images))
+    torch.manual_seed(0)
+    for units in (3, 6, 40):
+        for chance in (0.1, 0.5):
+            codes = (torch.rand(images, units) < chance).to(torch.int8)
+            found, distance = activation.nwot(codes), activation.hamming(codes)
+            assert distance <= theory.largest_distance(images) + 1e-12
+            if math.isfinite(found):
+                assert found <= theory.nwot_maximum(units, images, distance) + 1e-9
+                assert found <= theory.nwot_maximum(units, images) + 1e-9
+    assert theory.nwot_maximum(10, images, 0.0) == -math.inf
+
+
+def test_independent_fair_codes_come_near_the_maximum_of_nwot():
+    codes = torch.randint(0, 2, (16, 200_000), generator=torch.Generator().manual_seed(0)).to(torch.int8)
+    assert activation.nwot(codes) == pytest.approx(theory.nwot_maximum(200_000, 16, 0.5), abs=0.02)
