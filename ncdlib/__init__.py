@@ -3,8 +3,8 @@
 A reproduction of "Beyond the Limits: Overcoming Negative Correlation of Activation-Based Training-Free NAS" (ICCV 2025).
 """
 
-from ncdlib import benchmarks, images, proxies, spaces, statistics
+from ncdlib import benchmarks, images, proxies, search, spaces, statistics
 from ncdlib.measure import score
 from ncdlib.scoring import score_space
 
-__all__ = ["benchmarks", "images", "proxies", "score", "score_space", "spaces", "statistics"]
+__all__ = ["benchmarks", "images", "proxies", "score", "score_space", "search", "spaces", "statistics"]
