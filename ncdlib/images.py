@@ -1,8 +1,6 @@
 """Input batches: what a network looks at while it is scored."""
 
 from functools import cache
-from pathlib import Path
-import tarfile
 
 from jaxtyping import Float, Int
 import numpy as np
@@ -10,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ncdlib import benchmarks
+from ncdlib import benchmarks, data
 
 KINDS = ("gaussian", "patches", "digits", "cifar10")
 
@@ -95,20 +93,8 @@ def _labelled(kind: str) -> tuple[Float[Tensor, "n c h w"], Int[Tensor, " n"]]:
 
         source = load_digits()
         return _standardised(torch.from_numpy(source.images).unsqueeze(1)), torch.from_numpy(source.target).to(torch.int64)
-    pixels, labels = read_cifar10(benchmarks.fetch("cifar-10-binary.tar.gz"))
-    return _standardised(pixels), labels.to(torch.int64)
-
-
-def read_cifar10(path: str | Path) -> tuple[Tensor, Tensor]:
-    """The training images of the binary archive, (50000, 3, 32, 32) bytes, and their labels, (50000,).
-
-    A record is a label and 3072 pixels.
-    """
-    with tarfile.open(path) as archive:
-        names = sorted(name for name in archive.getnames() if "/data_batch_" in name)
-        raw = b"".join(archive.extractfile(name).read() for name in names)
-    records = torch.from_numpy(np.frombuffer(raw, np.uint8).reshape(-1, 3073).copy())
-    return records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0]
+    training = data.read_cifar(benchmarks.fetch("cifar-10-binary.tar.gz"), "/data_batch_", label_bytes=1)
+    return _standardised(training.images), training.labels
 
 
 def _standardised(images: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import pytest
 from sklearn.datasets import load_digits, load_sample_images
 import torch
 
-from ncdlib import images
+from ncdlib import data, images
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "patches", "digits"])
@@ -46,7 +46,8 @@ def test_cifar10_is_read_from_the_binary_archive(tmp_path):
             info = tarfile.TarInfo(f"cifar-10-batches-bin/data_batch_{i}.bin")
             info.size = len(raw)
             archive.addfile(info, io.BytesIO(raw))
-    read, labels = images.read_cifar10(path)
+    training = data.read_cifar(path, "/data_batch_", label_bytes=1)
+    read, labels = training.images, training.labels
     assert read.shape == (20, 3, 32, 32)
     assert torch.equal(read, torch.from_numpy(pixels.reshape(20, 3, 32, 32)))
     assert labels.tolist() == [1] * 4 + [2] * 4 + [3] * 4 + [4] * 4 + [5] * 4
