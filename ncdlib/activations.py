@@ -46,8 +46,8 @@ class Layer:
 def codes(x: Float[Tensor, "n ..."], scratch: Int8[Tensor, " bytes"] | None = None) -> Int8[Tensor, "n d"]:
     """1 where an input exceeds zero, else 0: a row an image, in the order in which the units lie in memory.
 
-    Signed bytes, because an int8 product of 0/1 codes is exact and fast. The order of the units is the same for every
-    image, and no proxy depends on it. `scratch` is memory that the codes may take, until it is used again.
+    The order of the units is the same for every image, and no proxy depends on it. `scratch` is memory that the codes
+    may take, until it is used again.
     """
     if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
         x = x.permute(0, 2, 3, 1)
