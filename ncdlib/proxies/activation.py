@@ -137,7 +137,10 @@ def count_distinct(words: Int[Tensor, "d words"]) -> int:
     rank = words[:, 0].to(torch.int64) if words.shape[1] > 1 else words[:, 0]
     for word in words[:, 1:].unbind(1):
         rank = torch.unique((rank << 32) | (word.to(torch.int64) & 0xFFFFFFFF), return_inverse=True)[1]
-    return len(torch.unique(rank))
+    ordered = (
+        torch.from_numpy(np.sort(rank.numpy())) if rank.device.type == "cpu" else rank.sort().values
+    )  # numpy's is faster
+    return len(torch.unique_consecutive(ordered))
 
 
 class Reduction(NamedTuple):
