@@ -11,7 +11,7 @@ def test_the_papers_numbers_can_be_asked_for():
     assert len(rows) == 2 and set(rows.source) == {"second-hand"}
     with pytest.raises(ValueError, match="no column 'proxi'"):
         paper.numbers(proxi="nwot")
-    with pytest.raises(ValueError, match="no number has place = 'Table 99'"):
+    with pytest.raises(ValueError, match="no row has place = 'Table 99'"):
         paper.numbers("Table 99")
 
 
