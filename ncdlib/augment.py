@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 import math
 
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
+import numpy as np
 import torch
 from torch import Generator, Tensor
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import interpolate, one_hot, pad
 
 from ncdlib.recipes import Recipe
 
@@ -20,7 +21,7 @@ Images = Float[Tensor, "n 3 h w"]
 def training(
     images: Sequence[UInt8[Tensor, "3 _ _"]], recipe: Recipe, mean: Sequence[float], std: Sequence[float], draw: Generator
 ) -> Float[Tensor, "n 3 r r"]:
-    """Images of bytes as the recipe trains on them: cropped, flipped, jittered, standardised, cut out."""
+    """Images of bytes as the recipe trains on them: cropped, flipped, jittered, standardised, cut out, erased."""
     if recipe.augmentation == "crop":
         x = shifted(_stacked(images, recipe.resolution), PADDING, draw)
     else:
@@ -28,7 +29,8 @@ def training(
     x = flipped(x, draw)
     if any(recipe.jitter):
         x = jittered(x, recipe.jitter, draw)
-    return cut_out(standardised(x, mean, std), recipe.cutout, draw)
+    x = cut_out(standardised(x, mean, std), recipe.cutout, draw)
+    return erased(x, recipe.erase, draw) if recipe.erase else x
 
 
 def validation(
@@ -80,6 +82,54 @@ def cut_out(x: Images, side: int, draw: Generator) -> Images:
         pixel = torch.arange(size)
         inside.append((pixel >= at - side // 2) & (pixel < at + side // 2))  # (n, size)
     return x.masked_fill((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0.0)
+
+
+def erased(x: Images, probability: float, draw: Generator) -> Images:
+    """Normal noise in a random rectangle of some images (Zhong et al. 2020, arXiv:1708.04896), in place.
+
+    The rectangle takes 2% to 33% of the area and is 3:10 to 10:3 in shape; ten tries, then the image stays whole.
+    """
+    _, channels, height, width = x.shape
+    for image in x:
+        if torch.rand(1, generator=draw) >= probability:
+            continue
+        for _ in range(10):
+            share, shape, down, right = torch.rand(4, generator=draw).tolist()
+            area, ratio = height * width * (0.02 + (1 / 3 - 0.02) * share), math.exp((2 * shape - 1) * math.log(10 / 3))
+            h, w = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+            if h < height and w < width:
+                top, left = int(down * (height - h + 1)), int(right * (width - w + 1))
+                image[:, top : top + h, left : left + w] = torch.randn(channels, h, w, generator=draw)
+                break
+    return x
+
+
+def mixed(
+    x: Images, labels: Int[Tensor, " n"], recipe: Recipe, classes: int, draw: Generator
+) -> tuple[Images, Int[Tensor, " n"] | Float[Tensor, "n classes"]]:
+    """A batch with its own reverse mixed in, and the shares of the classes; as it is where the recipe mixes nothing.
+
+    The share lam that stays is drawn from Beta(a, a), once a batch. Mixup blends (Zhang et al. 2018, arXiv:1710.09412),
+    CutMix puts a rectangle of the other image in, centred anywhere and clipped (Yun et al. 2019, arXiv:1905.04899), and lam
+    is then what is left of the area. A recipe with both takes either with probability 1/2.
+    """
+    if not recipe.mixup and not recipe.cutmix:
+        return x, labels
+    rng = np.random.default_rng(torch.randint(2**62, (1,), generator=draw).item())
+    cut = recipe.cutmix > 0 and (recipe.mixup == 0 or rng.random() < 0.5)
+    stays = rng.beta(*[recipe.cutmix if cut else recipe.mixup] * 2)
+    if cut:
+        height, width = x.shape[2:]
+        sides = [round(size * math.sqrt(1 - stays)) for size in (height, width)]
+        starts = [int(rng.integers(size)) - side // 2 for size, side in zip((height, width), sides, strict=True)]
+        rows, columns = (slice(max(start, 0), max(start + side, 0)) for start, side in zip(starts, sides, strict=True))
+        other, x = x.flip(0), x.clone()
+        x[:, :, rows, columns] = other[:, :, rows, columns]
+        stays = 1 - x[0, 0, rows, columns].numel() / (height * width)
+    else:
+        x = stays * x + (1 - stays) * x.flip(0)
+    shares = one_hot(labels, classes).to(x.dtype)
+    return x, stays * shares + (1 - stays) * shares.flip(0)
 
 
 def _resized(image: Tensor, height: int, width: int) -> Float[Tensor, "1 3 h w"]:

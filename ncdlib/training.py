@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 import sys
 import time
@@ -25,6 +26,7 @@ from ncdlib import augment, checkpoint, metrics, plots, recipes
 from ncdlib import data as data_
 from ncdlib.data import Data
 from ncdlib.recipes import RECIPES, Recipe, learning_rate
+from ncdlib.spaces.autoformer import Block
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
@@ -48,7 +50,8 @@ def train(
     """Train a network in place; a row an epoch: epoch, learning_rate, train_ and valid_ loss and top1, valid_top5, seconds.
 
     Accuracies are in percent. `learning_rate` is that of the epoch's first step. Both losses are the plain cross entropy of
-    the logits, to be compared; what is minimised has label smoothing and the auxiliary head's share besides.
+    the logits, to be compared; what is minimised has label smoothing and the auxiliary head's share besides. Where images
+    are mixed, so are the labels that the training loss sees, and the larger share is the label that top1 asks for.
 
     After each epoch `folder` holds `checkpoint.pt` and `history.csv`. A call that finds a checkpoint goes on from there, and
     ends with the same weights as a run that was never interrupted: order, augmentation and whatever the network draws
@@ -68,11 +71,15 @@ def train(
         )
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     net.to(device)
-    optimiser = torch.optim.SGD(_groups(net, recipe), recipe.learning_rate, momentum=recipe.momentum)
+    groups = _groups(net, recipe)
+    if recipe.optimiser == "sgd":
+        optimiser = torch.optim.SGD(groups, recipe.learning_rate, momentum=recipe.momentum)
+    else:
+        optimiser = torch.optim.AdamW(groups, recipe.learning_rate)
     scaler = torch.amp.GradScaler(device.type, enabled=recipe.mixed_precision and device.type == "cuda")
     run = checkpoint.Checkpoint(Path(folder), net, optimiser, scaler, checkpoint.settings(net, recipe, data, seed))
     drop_path = getattr(net, "drop_path", None)
-    with run.alone(), _own_draws(device):
+    with run.alone(), _own_draws(device), stochastic_depth(net, recipe.stochastic_depth):
         history = run.restore()
         with tqdm(total=recipe.epochs, initial=len(history), unit="epoch", disable=not progress) as bar:
             try:
@@ -147,14 +154,17 @@ def _train_epoch(
         scaler.step(optimiser)
         scaler.update()
         loss_sum += cross_entropy(logits.detach().float(), labels, reduction="sum").item()
-        correct += (logits.argmax(1) == labels).sum().item()
+        correct += (logits.argmax(1) == (labels.argmax(1) if labels.dim() == 2 else labels)).sum().item()
         seen += len(x)
     first = learning_rate(recipe, epoch, 0, len(batches))
     return {"learning_rate": first, "train_loss": loss_sum / seen, "train_top1": 100 * correct / seen}
 
 
 def loss_of(output: Tensor | tuple[Tensor, Tensor], labels: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """The training loss and the logits: smoothed cross entropy, and that of the auxiliary head times its weight."""
+    """The training loss and the logits: smoothed cross entropy, and that of the auxiliary head times its weight.
+
+    `labels` are classes (n,) or, of mixed images, shares of classes (n, classes).
+    """
     if isinstance(output, tuple) != (recipe.auxiliary > 0):
         has, wants = ("an", "none") if recipe.auxiliary == 0 else ("no", "one")
         raise ValueError(f"the network has {has} auxiliary head, the recipe wants {wants}: build it with recipes.network")
@@ -169,6 +179,8 @@ def _groups(net: nn.Module, recipe: Recipe) -> list[dict]:
     """The weights in two groups, with and without weight decay."""
     scales = {id(p) for m in net.modules() if isinstance(m, NORMS) for p in m.parameters(recurse=False)}
     spared = set() if recipe.decay_norms else scales
+    if not recipe.decay_vectors:  # a token is (1, 1, embed), positions are (1, tokens, embed)
+        spared |= {id(p) for p in net.parameters() if p.dim() not in (2, 4)}
     decayed = [p for p in net.parameters() if id(p) not in spared]
     free = [p for p in net.parameters() if id(p) in spared]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": free, "weight_decay": 0.0}]
@@ -189,7 +201,8 @@ def _order(recipe: Recipe, data: Data, seed: int, epoch: int) -> list[Tensor]:
 def _images(recipe: Recipe, data: Data, batches: list[Tensor], seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
     for step, chosen in enumerate(batches):
         draw = torch.Generator().manual_seed(_derived(seed, epoch, step + 1))  # 0 is what the network draws
-        yield augment.training(data.train.load(chosen), recipe, data.mean, data.std, draw), data.train.labels[chosen]
+        x = augment.training(data.train.load(chosen), recipe, data.mean, data.std, draw)
+        yield augment.mixed(x, data.train.labels[chosen], recipe, data.classes, draw)
 
 
 def _ahead(items: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -199,6 +212,38 @@ def _ahead(items: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Ten
         while (item := waiting.result()) is not None:
             waiting = pool.submit(next, items, None)
             yield item
+
+
+@contextmanager
+def stochastic_depth(net: nn.Module, rate: float) -> Iterator[None]:
+    """While open, and in training, leave out branches of a transformer's blocks, for each image by itself.
+
+    Both branches of block i of L are left out with probability rate * i / (L - 1), i from 0, and otherwise divided by the
+    probability that they stay (Huang et al. 2016, arXiv:1603.09382). ValueError for a network without such blocks.
+    """
+    blocks = [module for module in net.modules() if isinstance(module, Block)]
+    if rate and not blocks:
+        raise ValueError(
+            "the recipe drops branches of transformer blocks, but the network has none: use "
+            "replace(recipe, stochastic_depth=0.0)"
+        )
+
+    def dropped(out: float, layer: nn.Module, _: tuple[Tensor, ...], y: Tensor) -> Tensor:
+        if not layer.training:
+            return y
+        stays = torch.rand(len(y), *[1] * (y.dim() - 1), device=y.device) >= out
+        return y * stays / (1 - out)
+
+    handles = [
+        last.register_forward_hook(partial(dropped, rate * i / max(len(blocks) - 1, 1)))
+        for i, block in enumerate(blocks if rate else [])
+        for last in (block.attention, block.fc2)  # what each branch ends with
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager
@@ -219,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--data", help="digits, cifar10, cifar100 or a folder with train/CLASS and val/CLASS (default: the recipe's)")
     add("--out", required=True, type=Path, help="the folder for checkpoint, history and training curves")
     add("--epochs", type=int, help="fewer epochs than published")
-    for name in ("batch", "channels", "layers"):
+    for name in ("batch", "resolution", "channels", "layers", "patch"):
         add(f"--{name}", type=int, help="other than published")
     add("--seed", type=int, default=0, help="decides weights, order and augmentation (default: 0)")
     add("--device", help="cpu, cuda, cuda:1, ... (default: the GPU if there is one)")
@@ -230,12 +275,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         images = chosen.data or recipe.data
         if images == "imagenet":
             raise ValueError(f"{chosen.recipe} needs --data, the folder where ImageNet is unpacked, with train/ and val/")
-        changes = {} if chosen.batch is None else {"batch": chosen.batch}
+        changes = {name: getattr(chosen, name) for name in ("batch", "resolution") if getattr(chosen, name) is not None}
         epochs = recipe.epochs if chosen.epochs is None else chosen.epochs
         recipe = recipe.short(epochs, mixed_precision=chosen.mixed_precision, **changes)
         data = data_.get(images)
         torch.manual_seed(chosen.seed)
-        size = {"channels": chosen.channels, "layers": chosen.layers}
+        size = {name: getattr(chosen, name) for name in ("channels", "layers", "patch") if getattr(chosen, name) is not None}
         net = recipes.network(chosen.space, chosen.arch, recipe, data.classes, **size)
         print(f"{chosen.recipe}: {recipe.source}")
         print(f"not verified: {recipe.unverified}")

@@ -90,11 +90,16 @@ def test_published_values():
         "darts_imagenet": (250, 128, 0.1, 3e-5, 0.1, 0.4, 0.0, 0, 48, 14),
         "pcdarts_imagenet": (250, 1024, 0.5, 3e-5, 0.1, 0.4, 0.0, 0, 48, 14),
         "rlnas_imagenet": (240, 1024, 0.5, 4e-5, 0.1, 0.0, 0.0, 0, None, None),
+        "tf_tas_imagenet": (300, 2048, 0.002, 0.05, 0.1, 0.0, 0.0, 0, None, None),
     }
     names = ("epochs", "batch", "learning_rate", "weight_decay", "label_smoothing", "auxiliary", "drop_path", "cutout")
     stated = {name: tuple(asdict(r)[key] for key in (*names, "channels", "layers")) for name, r in RECIPES.items()}
     assert stated == table
-    assert all(r.momentum == 0.9 and r.clip == 5 and r.source and r.unverified for r in RECIPES.values())
+    by_sgd = [r for r in RECIPES.values() if r.optimiser == "sgd"]
+    assert all(r.momentum == 0.9 and r.clip == 5 and not (r.mixup or r.cutmix or r.erase) for r in by_sgd)
+    assert all(r.source and r.unverified for r in RECIPES.values()) and len(by_sgd) == len(RECIPES) - 1
+    vit = RECIPES["tf_tas_imagenet"]
+    assert (vit.mixup, vit.cutmix, vit.erase, vit.stochastic_depth, vit.clip) == (0.8, 1.0, 0.25, 0.1, math.inf)
 
 
 def test_the_networks_are_the_published_ones():
@@ -123,6 +128,20 @@ def test_schedules_by_epoch_are_those_of_torch(kind):
             assert math.isclose(learning_rate(recipe, epoch, step, 3), optimiser.param_groups[0]["lr"], rel_tol=1e-9)
         optimiser.step()
         scheduler.step()
+
+
+def test_the_cosine_of_transformers_warms_up_and_ends_above_zero():
+    recipe = RECIPES["tf_tas_imagenet"]
+    rates = [learning_rate(recipe, epoch, 3, 10) for epoch in range(300)]
+    np.testing.assert_allclose(rates[:5], np.linspace(1e-6, 2e-3, 6)[:-1])
+    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], recipe.learning_rate)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 300, eta_min=1e-5)
+    for epoch in range(300):
+        if epoch >= 5:
+            assert math.isclose(rates[epoch], optimiser.param_groups[0]["lr"], rel_tol=1e-9)
+        optimiser.step()
+        scheduler.step()
+    assert math.isclose(optimiser.param_groups[0]["lr"], 1e-5, rel_tol=1e-9)
 
 
 def test_linear_schedules():
@@ -154,6 +173,10 @@ def test_a_short_recipe_keeps_its_shape():
         ({"augmentation": "mixup"}, "unknown augmentation 'mixup'"),
         ({"warm_up": 601}, "600 epochs have no room for a warm-up of 601"),
         ({"tail": 600}, "600 epochs have no room for .* a tail of 600"),
+        ({"optimiser": "lamb"}, "unknown optimiser 'lamb': use 'sgd' or 'adamw'"),
+        ({"clip": 0.0}, "clip must be above 0, or math.inf for no limit: got 0.0"),
+        ({"least_rate": 0.1}, "least_rate must lie from 0 to learning_rate = 0.025, got 0.1"),
+        ({"mixup": -0.1}, "mixup must be at least 0 and finite, got -0.1"),
     ],
 )
 def test_bad_recipes_are_refused(change, message):
@@ -281,6 +304,59 @@ def test_images_of_another_size_are_refused():
         augment.validation([torch.zeros(3, 8, 8, dtype=torch.uint8)], PLAIN, (0.5,) * 3, (1.0,) * 3)
 
 
+MIXES = replace(PLAIN, mixup=0.8, cutmix=1.0)
+
+
+def flat_images(n=6):
+    """Image i is i everywhere, so that a mixture shows what it is made of."""
+    return torch.arange(float(n)).view(n, 1, 1, 1).expand(n, 3, 12, 9).clone()
+
+
+def test_mixup_blends_each_image_with_the_one_across():
+    x, labels, stayed = flat_images(), torch.arange(6), []
+    for seed in range(400):
+        y, shares = augment.mixed(x, labels, replace(MIXES, cutmix=0.0), 6, draw(seed))
+        assert torch.equal(y[:, 0, 0, 0], y[:, 2, 5, 7])  # still flat: blended, not cut
+        torch.testing.assert_close(shares @ torch.arange(6.0), y[:, 0, 0, 0])  # labels in the shares of the images
+        torch.testing.assert_close(shares.sum(1), torch.ones(6))
+        stayed.append(shares[0, 0].item())
+    assert stats.kstest(stayed, stats.beta(0.8, 0.8).cdf).pvalue > 1e-4
+
+
+def test_cutmix_puts_a_rectangle_in_and_counts_its_area():
+    x, labels, stayed = flat_images(), torch.arange(6), []
+    for seed in range(400):
+        y, shares = augment.mixed(x, labels, replace(MIXES, mixup=0.0), 6, draw(seed))
+        foreign = y[0, 0] == 5
+        assert torch.equal(foreign, ~(y[0, 0] == 0)) and torch.equal(foreign, y[1, 0] == 4)
+        assert torch.equal(foreign, foreign.any(1)[:, None] & foreign.any(0)[None])  # a rectangle
+        assert math.isclose(shares[0, 5].item(), foreign.float().mean().item(), abs_tol=1e-6)
+        stayed.append(shares[0, 0].item())
+    assert min(stayed) < 0.1 and max(stayed) == 1 and torch.equal(x, flat_images())
+
+
+def test_half_of_the_batches_are_cut_and_half_blended():
+    cut = []
+    for seed in range(400):
+        y, _ = augment.mixed(flat_images(), torch.arange(6), MIXES, 6, draw(seed))
+        cut.append(bool(((y[0] == 0) | (y[0] == 5)).all()))
+    assert stats.binomtest(sum(cut), 400, 0.5).pvalue > 1e-4
+    x, labels = flat_images(), torch.arange(6)
+    assert augment.mixed(x, labels, PLAIN, 6, draw()) == (x, labels)
+
+
+def test_erasing_takes_a_rectangle_of_the_published_size():
+    n, side = 2000, 40
+    gone = augment.erased(torch.zeros(n, 3, side, side), 0.25, draw()) != 0
+    hit = gone[:, 0].flatten(1).any(1)
+    assert stats.binomtest(int(hit.sum()), n, 0.25).pvalue > 1e-4
+    rows, columns = gone[hit, 0].any(2), gone[hit, 0].any(1)
+    assert torch.equal(gone[hit, 1], rows[:, :, None] & columns[:, None, :])
+    areas, shapes = rows.sum(1) * columns.sum(1) / side**2, rows.sum(1) / columns.sum(1)
+    assert 0.015 < areas.min() < 0.04 and 0.28 < areas.max() < 0.35
+    assert 0.25 < shapes.min() < 0.5 and 2 < shapes.max() < 4
+
+
 # --- loss and metrics
 
 
@@ -308,6 +384,80 @@ def test_drop_path_keeps_the_expectation():
     x = torch.full((20_000, 1, 1, 1), 3.0)
     y = drop_path(nn.Conv2d(1, 1, 1), x, 0.2)
     assert abs(y.mean() - 3) < 4 * 3 * math.sqrt(0.2 / 0.8 / 20_000)
+
+
+def test_the_loss_of_mixed_labels_is_the_mixture_of_losses():
+    logits, recipe = torch.randn(4, 10, generator=draw()), replace(PLAIN, label_smoothing=0.1)
+    labels = torch.arange(4)
+    shares = 0.7 * F.one_hot(labels, 10).float() + 0.3 * F.one_hot(labels.flip(0), 10).float()
+    parts = [training.loss_of(logits, each, recipe)[0] for each in (labels, labels.flip(0))]
+    torch.testing.assert_close(training.loss_of(logits, shares, recipe)[0], 0.7 * parts[0] + 0.3 * parts[1])
+
+
+# --- transformers
+
+
+def small_vit(recipe, seed=0):
+    torch.manual_seed(seed)
+    return recipes.network("autoformer_tiny", spaces.get("autoformer_tiny").example, recipe, 10, patch=16)
+
+
+VIT = RECIPES["tf_tas_imagenet"].short(2, batch=16, augmentation="crop", resolution=32)
+
+
+def test_stochastic_depth_keeps_the_expectation_and_spares_the_first_block():
+    net = small_vit(VIT)
+    first, last = net.blocks[0], net.blocks[-1]
+    x = torch.randn(4000, 5, 192, generator=draw())[:, :1]  # one token an image
+    hidden = torch.ones(4000, 1, last.fc2.in_features)
+    whole = last.fc2(hidden)
+    with training.stochastic_depth(net, 0.4):
+        torch.manual_seed(0)
+        assert torch.equal(first.fc2(torch.ones(9, 1, first.fc2.in_features)).std(0), torch.zeros(1, 192))
+        y = last.fc2(hidden)
+        gone = (y == 0).all((1, 2))
+        assert stats.binomtest(int(gone.sum()), len(x), 0.4).pvalue > 1e-4
+        torch.testing.assert_close(y[~gone], whole[~gone] / 0.6)
+        net.eval()
+        assert torch.equal(last.fc2(hidden), whole)
+    net.train()
+    assert torch.equal(last.fc2(hidden), whole)
+    with (
+        pytest.raises(ValueError, match="the network has none: use replace"),
+        training.stochastic_depth(tiny(), 0.1),
+    ):
+        pass
+
+
+def test_only_matrices_and_filters_of_a_transformer_are_decayed():
+    net = small_vit(VIT)
+    decayed, free = training._groups(net, VIT)
+    assert (decayed["weight_decay"], free["weight_decay"]) == (0.05, 0.0)
+    names = {id(p): name for name, p in net.named_parameters()}
+    spared = {names[id(p)] for p in free["params"]}
+    assert {"class_token", "position", "head.bias", "norm.weight", "blocks.0.fc1.bias"} <= spared
+    kept = {names[id(p)] for p in decayed["params"]}
+    assert {"head.weight", "patch.weight", "blocks.0.attention.qkv.weight"} <= kept and not kept & spared
+
+
+def test_a_transformer_learns_and_goes_on_where_it_was_stopped(tmp_path):
+    images = data.digits(train=33, valid=20)
+    whole, half = small_vit(VIT), small_vit(VIT)
+    history = train(whole, VIT, images, folder=tmp_path / "whole", **QUICK)
+    assert np.isfinite(history[["train_loss", "valid_loss"]]).all(axis=None)
+    steps = itertools.count(1)
+
+    def stop(module, inputs):
+        if module.training and next(steps) == 4:  # the first step of epoch 2, of three each
+            raise KeyboardInterrupt
+
+    handle = half.register_forward_pre_hook(stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(half, VIT, images, folder=tmp_path / "half", **QUICK)
+    handle.remove()
+    again = small_vit(VIT, seed=1)
+    train(again, VIT, images, folder=tmp_path / "half", **QUICK)
+    assert torch.equal(weights(again), weights(whole))
 
 
 def test_top_k():
@@ -481,16 +631,18 @@ def test_bad_labels_and_empty_data_are_refused():
 # --- the loop
 
 
-SPACE_OF = {"rdarts_cifar10": "s4", "rlnas_imagenet": "mobilenet_v2"}
+SPACE_OF = {"rdarts_cifar10": "s4", "rlnas_imagenet": "mobilenet_v2", "tf_tas_imagenet": "autoformer_tiny"}
+SIZE_OF = {"rlnas_imagenet": {}, "tf_tas_imagenet": {"patch": 16}}
+RESOLUTION_OF = {"rlnas_imagenet": 64, "tf_tas_imagenet": 32}  # where the network takes other images than published
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_trains_on_digits(name, tmp_path):
     space = spaces.get(SPACE_OF.get(name, "darts"))
     few = data.digits(train=9, valid=4)
-    size = {} if name == "rlnas_imagenet" else {"channels": 2, "layers": 3}
+    size = SIZE_OF.get(name, {"channels": 2, "layers": 3})
     arch = "1" * 17 if name == "rlnas_imagenet" else space.sample(np.random.default_rng(1))
-    recipe = RECIPES[name].short(2, batch=5, resolution=64 if name == "rlnas_imagenet" else RECIPES[name].resolution)
+    recipe = RECIPES[name].short(2, batch=5, resolution=RESOLUTION_OF.get(name, RECIPES[name].resolution))
     torch.manual_seed(0)
     net = recipes.network(space, arch, recipe, 10, **size)
     before = {key: value.clone() for key, value in net.named_parameters()}
