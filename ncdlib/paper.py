@@ -45,13 +45,17 @@ def claims() -> list[dict[str, Any]]:
 def verdict(side: str, null: float, printed: float, value: float, low: float, high: float) -> str:
     """Whether our number, with its interval, bears a claim that a quantity lies above, or below, a null value.
 
+    Side "paper" is the one on which the paper's number lies.
+
     - reproduced: the whole interval lies on the claimed side of `null`, and the paper's number, if it prints one, lies in
       the interval, or ours lies further to that side.
     - partly: the whole interval lies on the claimed side, but short of the paper's number.
     - not: anything else: the other side, not clear of `null`, or undefined.
     """
+    if side == "paper":
+        side = "above" if printed > null else "below"
     if side not in ("above", "below"):
-        raise ValueError(f"a claim lies above or below its null value, not {side!r}")
+        raise ValueError(f"a claim lies above or below its null value, or where the paper's number does, not {side!r}")
     sign = 1 if side == "above" else -1
     if not (sign * (low - null) > 0 and sign * (high - null) > 0):
         return "not"
@@ -92,8 +96,8 @@ def _entry(claim: dict[str, Any], results: Path) -> dict[str, Any]:
 def _ours(claim: dict[str, Any], table: pd.DataFrame, paper: float, file: str) -> dict[str, Any]:
     """What the rows of a results file say of a claim."""
     value = claim.get("value", "rho")
-    columns = [value, "low", "high"] if claim.get("interval", True) else [value] * 3
-    null, printed = claim.get("null", 0.0), claim.get("paper_column", paper)  # a number, or the column that holds it
+    columns = [value, claim.get("low", "low"), claim.get("high", "high")] if claim.get("interval", True) else [value] * 3
+    null, printed = claim.get("beyond", 0.0), claim.get("paper_column", paper)  # a number, or the column that holds it
     for column in {*columns, null, printed}:
         if isinstance(column, str) and column not in table.columns:
             raise ValueError(f"{file}: no column {column!r}; use one of {', '.join(table.columns)}")
@@ -104,7 +108,7 @@ def _ours(claim: dict[str, Any], table: pd.DataFrame, paper: float, file: str) -
     form, held = claim.get("format", "{:+.2f}"), ""
     if len(table) == 1:
         row = numbers.iloc[0]
-        text = form.format(row.value) + (f" [{form}, {form}]".format(row.low, row.high) if columns[1] == "low" else "")
+        text = form.format(row.value) + (f" [{form}, {form}]".format(row.low, row.high) if columns[1] != value else "")
     else:
         row = pd.Series(math.nan, numbers.columns)
         held = f"{each.count('reproduced')} of {len(each)}"
