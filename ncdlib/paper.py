@@ -45,21 +45,21 @@ def claims() -> list[dict[str, Any]]:
 def verdict(side: str, null: float, printed: float, value: float, low: float, high: float) -> str:
     """Whether our number, with its interval, bears a claim that a quantity lies above, or below, a null value.
 
-    Side "paper" is the one on which the paper's number lies.
-
     - reproduced: the whole interval lies on the claimed side of `null`, and the paper's number, if it prints one, lies in
       the interval, or ours lies further to that side.
     - partly: the whole interval lies on the claimed side, but short of the paper's number.
     - not: anything else: the other side, not clear of `null`, or undefined.
+
+    Side "paper" is for an entry of a table, which claims nothing but its number: its side is where the number lies, and it
+    is reproduced only where the number lies in our interval.
     """
-    if side == "paper":
-        side = "above" if printed > null else "below"
-    if side not in ("above", "below"):
+    if side not in ("above", "below", "paper"):
         raise ValueError(f"a claim lies above or below its null value, or where the paper's number does, not {side!r}")
-    sign = 1 if side == "above" else -1
+    sign = 1 if side == "above" or (side == "paper" and printed > null) else -1
     if not (sign * (low - null) > 0 and sign * (high - null) > 0):
         return "not"
-    return "reproduced" if math.isnan(printed) or sign * value >= sign * printed or low <= printed <= high else "partly"
+    further = side != "paper" and sign * value >= sign * printed
+    return "reproduced" if math.isnan(printed) or further or low <= printed <= high else "partly"
 
 
 def ledger(results: str | Path = DATA / "results") -> pd.DataFrame:
@@ -86,7 +86,11 @@ def _entry(claim: dict[str, Any], results: Path) -> dict[str, Any]:
     where |= {"headline": claim.get("headline", False), "quantity": claim.get("quantity", "")}
     if "results" in claim:
         file, rows = f"{claim['results']}.csv", claim.get("rows", {})
-        table = select(pd.read_csv(results / file), rows, file)
+        whole = pd.read_csv(results / file)
+        if "beyond_rows" in claim:  # the null value stands in a row of its own
+            null = select(whole, claim["beyond_rows"], file)
+            claim = claim | {"beyond": float(null[claim.get("value", "rho")].item())}
+        table = select(whole, rows, file)
         where["source"] = file + "".join(f", {column} = {value}" for column, value in rows.items())
         ours = _ours(claim, table, told["paper"], file)
         told["paper"] = ours.pop("paper")
