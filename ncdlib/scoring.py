@@ -9,6 +9,7 @@ import inspect
 from itertools import product
 from pathlib import Path
 import platform
+from threading import Lock
 import time
 from typing import Any, NamedTuple
 import warnings
@@ -27,6 +28,7 @@ from ncdlib.measure import score
 from ncdlib.table import KEYS, opened
 
 SAVE_SECONDS = 5.0
+_ALONE = Lock()  # the seed, the number of threads and the garbage collector belong to the process, not to a thread of it
 
 
 class Network(NamedTuple):
@@ -74,7 +76,20 @@ def score_space(
     - `out`: a parquet file. Rows that stand in it are not computed again, new ones are added every few seconds, and the
       file is whole at any moment. A file made with other settings is refused, and so is one that another run is writing.
     - `jobs`: local processes of one thread each; by default one a core, or a single one with a GPU. Inside
-      `joblib.parallel_config(backend=...)` the work goes to that backend.
+      `joblib.parallel_config(backend=...)` the work goes to that backend, so that the same call runs on a cluster:
+
+          client = dask.distributed.Client("tcp://scheduler:8786")  # the extra `dask`
+          with joblib.parallel_config(backend="dask"):
+              ncdlib.score_space(...)
+
+          ray.init(address="auto"); ray.util.joblib.register_ray()  # the extra `ray`
+          with joblib.parallel_config(backend="ray"):
+              ncdlib.score_space(...)
+
+      Give every core a worker process of one thread (`dask worker ... --nworkers auto --nthreads 1`): the networks of one
+      process are scored one after another. Only the caller reads and writes `out`. Dask gives the unfinished networks of a
+      worker that died to the others; a network that kills four workers, by its memory, is given up, and joblib waits for it
+      for ever: interrupt the call, and what was computed is kept. Ray's rows come thirty networks a worker at a time.
 
     Proxies that need labels get those of `images.labels`. A proxy that combines the ranks of others, as az_nas, ranks the
     architectures of this call; the file holds what it combines.
@@ -161,12 +176,11 @@ def _compute(
     if jobs is None:
         local = isinstance(joblib.parallel.get_active_backend()[0], joblib.parallel.LokyBackend)
         jobs = (1 if device == "cuda" else joblib.cpu_count()) if local else -1
-    parallel = joblib.Parallel(n_jobs=jobs, batch_size=1, pre_dispatch="3 * n_jobs", return_as="generator_unordered")
     rows: list[tuple] = []
     saved = time.monotonic()
     with tqdm(total=total, unit="score", disable=not progress or not tasks) as bar:
         try:
-            for result in parallel(tasks):
+            for result in _results(tasks, jobs):
                 bar.update(len(result))
                 rows += result
                 if time.monotonic() - saved > SAVE_SECONDS:
@@ -175,6 +189,18 @@ def _compute(
         finally:
             if rows:  # what is computed is kept, whatever became of the rest
                 save(rows)
+
+
+def _results(tasks: list, jobs: int) -> Iterator[list[tuple]]:
+    """What the tasks return, in the order in which they end where the joblib backend can tell, else some at a time (Ray)."""
+    common = {"n_jobs": jobs, "batch_size": 1, "pre_dispatch": "3 * n_jobs"}
+    if joblib.parallel.get_active_backend()[0].supports_return_generator:
+        yield from joblib.Parallel(**common, return_as="generator_unordered")(tasks)
+        return
+    with joblib.Parallel(**common) as parallel:  # the workers stay from one portion to the next
+        portion = 30 * joblib.effective_n_jobs(jobs)
+        for start in range(0, len(tasks), portion):
+            yield from parallel(tasks[start : start + portion])
 
 
 def _score_network(
@@ -196,7 +222,7 @@ def _score_network(
     labels = images_.labels(kind, batch, seed, classes["classes"])
     key = (norm, activation, init, kind, batch, seed)
     rows = []
-    with one_thread():
+    with _ALONE, one_thread():
         structure = {p for names in work.values() for p in names if registry.get(p).reads == "structure"}
         if structure:  # all of the network, but no memory and no arithmetic
             with torch.device("meta"):

@@ -6,6 +6,7 @@
 ./run_all.sh smoke         the same on the smallest samples
 ./run_all.sh 03 08         some notebooks only, at any profile
 ./run_all.sh test          run the tests; what follows goes to pytest
+./run_all.sh site          copy the README and all notebooks to site/, as pages that open from disk and load nothing
 """
 
 import argparse
@@ -63,6 +64,8 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     if argv[:1] == ["test"]:
         os.chdir(root)
         os.execv(sys.executable, [sys.executable, "-m", "pytest", *argv[1:]])
+    if argv[:1] == ["site"]:
+        os.execv(sys.executable, [sys.executable, str(Path(__file__).with_name("site.py")), *argv[1:]])
     return run(parse(argv, root), root)
 
 
@@ -70,7 +73,8 @@ def parse(argv: Sequence[str], root: Path) -> Request:
     """The request of a command line; an error ends the program with the usage and status 2."""
     parser = argparse.ArgumentParser(
         prog="./run_all.sh",
-        usage="./run_all.sh [paper | quick | smoke] [NUMBER ...] [--fresh] [--out DIR]\n       ./run_all.sh test [...]",
+        usage="./run_all.sh [paper | quick | smoke] [NUMBER ...] [--fresh] [--out DIR]\n"
+        "       ./run_all.sh test [...]\n       ./run_all.sh site",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -88,7 +92,7 @@ def parse(argv: Sequence[str], root: Path) -> Request:
         if word in PROFILES:
             profiles.append(word)
         elif not word.isdecimal():
-            parser.error(f"unknown argument {word!r}: give {', '.join(PROFILES)} or a notebook's number, or begin with test")
+            parser.error(f"unknown argument {word!r}: give {', '.join(PROFILES)} or a number, or begin with test or site")
         elif int(word) not in there:
             parser.error(f"there is no notebook {word}, only {', '.join(path.stem for path in there.values())}")
         else:
