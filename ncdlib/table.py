@@ -99,7 +99,7 @@ def read(path: str | Path) -> pd.DataFrame:
     Raises ValueError where the file is truncated or is not a score table.
     """
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(pa.BufferReader(Path(path).read_bytes()))  # opened once: a run may replace it meanwhile
     except (pa.ArrowInvalid, OSError) as error:
         if not Path(path).exists():
             raise
