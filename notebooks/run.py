@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
         os.chdir(root)
         os.execv(sys.executable, [sys.executable, "-m", "pytest", *argv[1:]])
     if argv[:1] == ["site"]:
-        os.execv(sys.executable, [sys.executable, str(Path(__file__).with_name("site.py")), *argv[1:]])
+        os.execv(sys.executable, [sys.executable, str(Path(__file__).with_name("pages.py")), *argv[1:]])
     return run(parse(argv, root), root)
 
 

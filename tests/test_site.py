@@ -37,7 +37,7 @@ $$\log |K_{ij}| < \frac{1}{m}$$
 """
 HTML = '<script src="https://cdn.example.org/x.js"></script><table class="dataframe"><tr><td>0.5</td></tr></table>'
 
-spec = importlib.util.spec_from_file_location("site_builder", REPOSITORY / "notebooks" / "site.py")
+spec = importlib.util.spec_from_file_location("site_builder", REPOSITORY / "notebooks" / "pages.py")
 builder = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(builder)
 
