@@ -50,16 +50,20 @@ def verdict(side: str, null: float, printed: float, value: float, low: float, hi
     - partly: the whole interval lies on the claimed side, but short of the paper's number.
     - not: anything else: the other side, not clear of `null`, or undefined.
 
-    Side "paper" is for an entry of a table, which claims nothing but its number: its side is where the number lies, and it
-    is reproduced only where the number lies in our interval.
+    Side "paper" is for an entry of a table, which claims nothing but its number. Its side is where the number lies; it is
+    reproduced where ours lies there too and the number lies in our interval, even one that reaches over the null value:
+    a correlation near zero can be met as well.
     """
     if side not in ("above", "below", "paper"):
         raise ValueError(f"a claim lies above or below its null value, or where the paper's number does, not {side!r}")
     sign = 1 if side == "above" or (side == "paper" and printed > null) else -1
+    met = low <= printed <= high
+    if side == "paper" and met and sign * (value - null) > 0:
+        return "reproduced"
     if not (sign * (low - null) > 0 and sign * (high - null) > 0):
         return "not"
     further = side != "paper" and sign * value >= sign * printed
-    return "reproduced" if math.isnan(printed) or further or low <= printed <= high else "partly"
+    return "reproduced" if math.isnan(printed) or further or met else "partly"
 
 
 def ledger(results: str | Path = DATA / "results") -> pd.DataFrame:

@@ -5,7 +5,7 @@
 ./run_all.sh quick         compute everything afresh on small samples, in a scratch folder
 ./run_all.sh smoke         the same on the smallest samples
 ./run_all.sh 03 08         some notebooks only, at any profile
-./run_all.sh test          run the tests; what follows goes to pytest
+./run_all.sh test          run the tests, on all cores up to four; what follows goes to pytest
 ./run_all.sh site          copy the README and all notebooks to site/, as pages that open from disk and load nothing
 """
 
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
         os.environ["NCDLIB_DATA_DIR"] = str(Path(os.environ["NCDLIB_DATA_DIR"]).expanduser().resolve())
     if argv[:1] == ["test"]:
         os.chdir(root)
-        os.execv(sys.executable, [sys.executable, "-m", "pytest", *argv[1:]])
+        os.execv(sys.executable, [sys.executable, "-m", "pytest", "-n", "auto", "--maxprocesses", "4", *argv[1:]])
     if argv[:1] == ["site"]:
         os.execv(sys.executable, [sys.executable, str(Path(__file__).with_name("pages.py")), *argv[1:]])
     return run(parse(argv, root), root)

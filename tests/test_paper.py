@@ -29,6 +29,8 @@ ROOT = Path(__file__).resolve().parents[1]
         ("paper", 0.5, 0.4, (0.4, 0.3, 0.45), "reproduced"),
         ("paper", 0.5, 0.46, (0.4, 0.3, 0.45), "partly"),  # the number itself is the claim: further is not better
         ("paper", 0.5, 0.6, (0.4, 0.3, 0.45), "not"),
+        ("paper", 0, -0.03, (-0.05, -0.3, 0.2), "reproduced"),  # a number near the null value can be met
+        ("paper", 0, -0.03, (0.05, -0.2, 0.3), "not"),  # on the other side
     ],
 )
 def test_the_rule(side, null, printed, ours, expected):

@@ -47,6 +47,31 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     assert 0.90 < inside / 300 < 0.99
 
 
+@pytest.mark.parametrize("levels", [4, 10**6])  # with ties and without
+def test_intervals_are_those_of_ranking_every_resample(levels):
+    rng, n, resamples = np.random.default_rng(1), 30, 150
+    scores, others = rng.integers(levels, size=(2, 2, n)).astype(float)
+    truth, control = rng.integers(levels, size=(2, n)).astype(float)
+    rows = []
+    for draw in np.random.default_rng(0).integers(n, size=(resamples, n)):
+        one, two, y, z = ([stats.rankdata(v[draw]) for v in np.atleast_2d(of)] for of in (scores, others, truth, control))
+        rho = [np.corrcoef(row, y[0])[0, 1] for row in one]
+        left = [[r - np.polyval(np.polyfit(z[0], r, 1), z[0]) for r in (row, y[0])] for row in one]
+        partial = [np.corrcoef(*pair)[0, 1] for pair in left]
+        rows.append([np.mean(rho), np.mean(rho) - np.mean([np.corrcoef(row, y[0])[0, 1] for row in two]), np.mean(partial)])
+    ends = np.quantile(rows, [0.025, 0.975], axis=0).T
+    for ours, end in zip(
+        (
+            statistics.spearman(scores, truth, resamples=resamples),
+            statistics.paired_difference(scores, others, truth, resamples=resamples),
+            statistics.partial_spearman(scores, truth, control, resamples=resamples),
+        ),
+        ends,
+        strict=True,
+    ):
+        assert (ours.low, ours.high) == pytest.approx(tuple(end), abs=1e-9)
+
+
 def test_partial_rho_is_the_closed_form_for_one_control():
     x, z = RNG.normal(size=(2, 80))
     y = x + 2 * z + RNG.normal(size=80)
