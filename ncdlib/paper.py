@@ -16,7 +16,8 @@ def numbers(place: str | None = None, **where: str) -> pd.DataFrame:
     """The paper's numbers, one a row: place, space, data, subset, proxy, method, metric, value, spread, source.
 
     A place that is no table of the paper names another paper. `source` is "second-hand" where public notes on a paper give
-    the number, "printed" where it was read in the paper's own pages. `place` and further columns select rows, e.g.
+    the number, "printed" where it was read in the paper's own pages. `spread` is the small number printed beside a value,
+    which in supplementary Tables 1 and 2 is its lead over another column. `place` and further columns select rows, e.g.
     `numbers("Table 1", proxy="nwot")`.
     """
     table = pd.read_csv(DATA / "paper" / "numbers.csv")
@@ -50,20 +51,18 @@ def verdict(side: str, null: float, printed: float, value: float, low: float, hi
     - partly: the whole interval lies on the claimed side, but short of the paper's number.
     - not: anything else: the other side, not clear of `null`, or undefined.
 
-    Side "paper" is for an entry of a table, which claims nothing but its number. Its side is where the number lies; it is
-    reproduced where ours lies there too and the number lies in our interval, even one that reaches over the null value:
-    a correlation near zero can be met as well.
+    Side "paper" is for an entry of a table, which claims nothing but its number: reproduced where the number lies in our
+    interval, and ours on the same side of `null`, else not.
     """
     if side not in ("above", "below", "paper"):
         raise ValueError(f"a claim lies above or below its null value, or where the paper's number does, not {side!r}")
     sign = 1 if side == "above" or (side == "paper" and printed > null) else -1
     met = low <= printed <= high
-    if side == "paper" and met and sign * (value - null) > 0:
-        return "reproduced"
+    if side == "paper":
+        return "reproduced" if met and sign * (value - null) > 0 else "not"
     if not (sign * (low - null) > 0 and sign * (high - null) > 0):
         return "not"
-    further = side != "paper" and sign * value >= sign * printed
-    return "reproduced" if math.isnan(printed) or further or met else "partly"
+    return "reproduced" if math.isnan(printed) or met or sign * value >= sign * printed else "partly"
 
 
 def ledger(results: str | Path = DATA / "results") -> pd.DataFrame:
@@ -71,6 +70,7 @@ def ledger(results: str | Path = DATA / "results") -> pd.DataFrame:
 
     - claim, place, quantity, paper: what is said, where, of what, and the paper's number if it prints one.
     - value, low, high, n: ours, where one row of a results file is the answer; least, most: over several rows.
+    - null: what the claim says that it lies above, or below; nan where rows have different ones.
     - ours: the same in words; held: "3 of 7", how many of several rows bear the claim; verdict.
     - notebook; source: file and rows in `results`; needs: what a test would take; headline: whether the README shows it.
 
@@ -84,7 +84,7 @@ def ledger(results: str | Path = DATA / "results") -> pd.DataFrame:
 
 def _entry(claim: dict[str, Any], results: Path) -> dict[str, Any]:
     told = {"claim": claim["claim"], "place": claim["place"], "paper": _printed(claim)}
-    ours = dict.fromkeys(("value", "low", "high", "n", "least", "most"), math.nan)
+    ours = dict.fromkeys(("value", "low", "high", "n", "null", "least", "most"), math.nan)
     ours |= {"ours": "", "held": "", "verdict": VERDICTS[-1]}
     where = {"notebook": claim["notebook"], "source": "", "needs": claim.get("needs", "")}
     where |= {"headline": claim.get("headline", False), "quantity": claim.get("quantity", "")}
@@ -112,6 +112,8 @@ def _ours(claim: dict[str, Any], table: pd.DataFrame, paper: float, file: str) -
     table = table.assign(null=table[null] if isinstance(null, str) else null)
     table = table.assign(printed=table[printed] if isinstance(printed, str) else printed)
     numbers = table[["null", "printed"]].join(table[columns].set_axis(["value", "low", "high"], axis=1)).astype(float)
+    if numbers[["low", "high"]].isna().any(axis=None):
+        raise ValueError(f"{file}: rows of {claim['claim']!r} have no interval: choose others, or say `interval: false`")
     each = [verdict(claim["side"], **row) for row in numbers.to_dict("records")]
     form, held = claim.get("format", "{:+.2f}"), ""
     if len(table) == 1:
@@ -123,6 +125,7 @@ def _ours(claim: dict[str, Any], table: pd.DataFrame, paper: float, file: str) -
         text = f"{form} to {form}".format(numbers.value.min(), numbers.value.max())
     n = table["n"].iloc[0] if len(table) == 1 and "n" in table else math.nan
     said = {"paper": row.printed, "value": row.value, "low": row.low, "high": row.high, "n": n}
+    said |= {"null": numbers.null.iloc[0] if numbers.null.nunique() == 1 else math.nan}
     said |= {"least": numbers.value.min(), "most": numbers.value.max(), "ours": text, "held": held}
     return said | {"verdict": each[0] if len(set(each)) == 1 else "partly"}
 

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
         ("below", 0, -0.9, (-0.6, -0.8, -0.4), "partly"),
         ("below", 0, -0.7, (0.6, 0.4, 0.8), "not"),
         ("paper", 0.5, 0.4, (0.4, 0.3, 0.45), "reproduced"),
-        ("paper", 0.5, 0.46, (0.4, 0.3, 0.45), "partly"),  # the number itself is the claim: further is not better
+        ("paper", 0.5, 0.46, (0.4, 0.3, 0.45), "not"),  # the number itself is the claim: further is not better
         ("paper", 0.5, 0.6, (0.4, 0.3, 0.45), "not"),
         ("paper", 0, -0.03, (-0.05, -0.3, 0.2), "reproduced"),  # a number near the null value can be met
         ("paper", 0, -0.03, (0.05, -0.2, 0.3), "not"),  # on the other side
