@@ -75,11 +75,13 @@ def popcount_product(codes: Int8[Tensor, "n d"]) -> Int[Tensor, "n n"]:
     """codes @ codes.T by counting the bits of 64 units at a time: fast on any processor, where a product of bytes is not."""
     n = len(codes)
     bits = np.packbits(codes.numpy().view(np.bool_), axis=1)
-    words = np.pad(bits, ((0, 0), (0, -bits.shape[1] % 8))).view(np.uint64)
+    if bits.shape[1] % 8:
+        bits = np.pad(bits, ((0, 0), (0, -bits.shape[1] % 8)))
+    words = bits.view(np.uint64)
     both = np.empty((n, n), np.int64)
     for end in range(ROWS, n + ROWS, ROWS):  # so few images at a time that the words stay in cache; one triangle is enough
         rows = slice(end - ROWS, end)
-        both[rows, :end] = np.bitwise_count(words[rows, None] & words[:end]).sum(-1, dtype=np.int64)
+        both[rows, :end] = np.bitwise_count(words[rows, None] & words[:end]).sum(-1, dtype=np.uint32)
         both[:end, rows] = both[rows, :end].T
     return torch.from_numpy(both)
 
