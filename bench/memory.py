@@ -7,17 +7,13 @@ and the images are there before. Nothing here depends on what else the machine d
 """
 
 from collections.abc import Callable
-from pathlib import Path
-import sys
 
+import textbook
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 import ncdlib
 from ncdlib import spaces
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-import textbook
 
 BATCH = 128
 CELLS = {

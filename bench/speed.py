@@ -10,20 +10,17 @@ torch would by itself on two cores; ours uses worker processes of one thread eac
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 import statistics
 import sys
 import time
 
 import numpy as np
+import textbook
 import torch
 from torch import nn
 
 import ncdlib
 from ncdlib import spaces
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-import textbook
 
 SPACE = spaces.get("nasbench201")
 BATCH = 32

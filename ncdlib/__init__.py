@@ -4,7 +4,6 @@ A reproduction of "Beyond the Limits: Overcoming Negative Correlation of Activat
 """
 
 from ncdlib import benchmarks, images, proxies, search, spaces, statistics
-from ncdlib.measure import score
-from ncdlib.scoring import score_space
+from ncdlib.scoring import score, score_space
 
 __all__ = ["benchmarks", "images", "proxies", "score", "score_space", "search", "spaces", "statistics"]

@@ -1,16 +1,36 @@
-"""Input batches: what a network looks at while it is scored."""
+"""Input batches: what a network looks at while it is scored.
 
+Algorithm 1 of the paper draws images of the data set, so `cifar10` and `imagenet` are what is compared with the paper.
+"""
+
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+import tarfile
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ncdlib import benchmarks, data
+from ncdlib import benchmarks
 
-KINDS = ("gaussian", "patches", "digits", "cifar10")
+KINDS = ("gaussian", "patches", "digits", "cifar10", "imagenet")
+FIRST = 1000  # records of CIFAR-10's first training batch that `cifar10` draws from
+PHOTOGRAPHS = "imagenet-sample/"  # the folder of `imagenet` in the data folder
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """Images of one size in memory, and their classes."""
+
+    images: UInt8[Tensor, "n 3 h w"]
+    labels: Int[Tensor, " n"]
+
+    def load(self, indices: Int[Tensor, " k"]) -> UInt8[Tensor, "k 3 h w"]:
+        """These images."""
+        return self.images[indices]
 
 
 def batch(
@@ -21,12 +41,15 @@ def batch(
     - `gaussian`: N(0, 1), independent pixels; no data at all.
     - `patches`: random square crops of the two photographs that scikit-learn ships (427 x 640 pixels).
     - `digits`: scikit-learn's 8 x 8 handwritten digits, enlarged, the same in every channel.
-    - `cifar10`: training images of CIFAR-10 (Krizhevsky 2009), downloaded on first use.
+    - `cifar10`: the first 1,000 training images of CIFAR-10 (Krizhevsky 2009).
+    - `imagenet`: 128 photographs, one each of 128 classes of ImageNet (github.com/EliSchwartz/imagenet-sample-images):
+      shorter side resized, centre cropped, with a box filter up to 16 pixels, as ImageNet16-120 was made, and an
+      antialiased bilinear one above.
 
-    No image is drawn twice in a batch of digits or CIFAR-10.
+    No image is drawn twice in a batch, patches aside. Files are fetched on first use. Raises ValueError for arguments that
+    cannot be met and for a file that is not as published, `benchmarks.MissingData` for one that cannot be had.
     """
-    if kind not in KINDS:
-        raise ValueError(f"unknown input {kind!r}: use one of {', '.join(KINDS)}")
+    _check_kind(kind)
     for name, value in {"n": n, "resolution": resolution, "channels": channels}.items():
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
@@ -34,8 +57,8 @@ def batch(
     if kind == "gaussian":
         return torch.from_numpy(rng.standard_normal((n, channels, resolution, resolution), dtype=np.float32))
     if kind == "patches":
-        return _crops(_photographs(), n, resolution, channels, rng)
-    source, _ = _labelled(kind)
+        return _crops(_patches(), n, resolution, channels, rng)
+    source = _photographs(resolution) if kind == "imagenet" else _labelled(kind)[0]
     images = source[_drawn(kind, len(source), n, rng)]
     if channels != images.shape[1]:
         if images.shape[1] != 1:
@@ -49,17 +72,56 @@ def batch(
 def labels(kind: str = "gaussian", n: int = 32, seed: int = 0, classes: int = 10) -> Int[Tensor, " n"]:
     """The classes of the images that `batch` gives for the same kind, n and seed.
 
-    Digits and CIFAR-10 have their true ones; ValueError where a network has fewer classes. Gaussian images and patches
-    have none: theirs are drawn, uniform over `classes`.
+    Digits and CIFAR-10 have their true ones; ValueError where a network has fewer classes. Other images have none of ten:
+    theirs are drawn, uniform over `classes`.
     """
-    if kind not in KINDS:
-        raise ValueError(f"unknown input {kind!r}: use one of {', '.join(KINDS)}")
+    _check_kind(kind)
     if kind not in ("digits", "cifar10"):
         return torch.from_numpy(np.random.default_rng((seed, 1)).integers(classes, size=n))  # not the pixels' own draws
     if classes < 10:
         raise ValueError(f"{kind} has 10 classes, the network {classes}: build it with 10, or use gaussian images")
     _, source = _labelled(kind)
     return source[_drawn(kind, len(source), n, np.random.default_rng(seed))]
+
+
+def read_cifar(raw: bytes, label_bytes: int, name: str) -> Tensors:
+    """Records of CIFAR's binary form: label bytes, the last of them the class, and 3,072 pixels. ValueError names `name`."""
+    length = label_bytes + 3072
+    if not raw or len(raw) % length:
+        raise ValueError(f"{name} holds no whole records of {length} bytes: it is not as published")
+    records = torch.from_numpy(np.frombuffer(raw, np.uint8).reshape(-1, length).copy())
+    return Tensors(records[:, label_bytes:].reshape(-1, 3, 32, 32), records[:, label_bytes - 1].to(torch.int64))
+
+
+def archived(path: str | Path, part: str) -> bytes:
+    """The files of a tar archive whose names hold `part`, one after another."""
+    try:
+        with tarfile.open(path) as archive:
+            names = sorted(name for name in archive.getnames() if part in name)
+            return b"".join(archive.extractfile(name).read() for name in names)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as an archive ({error}): remove it and fetch it again") from error
+
+
+def opened(path: Path, resolution: int | None = None) -> UInt8[Tensor, "3 _ _"]:
+    """An image file as bytes, in colour; with `resolution`, its shorter side resized to it and its centre cropped."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            image = image.convert("RGB")
+            if resolution is not None:
+                resampling = Image.Resampling.BOX if resolution <= 16 else Image.Resampling.BILINEAR
+                image = ImageOps.fit(image, (resolution, resolution), resampling)
+            pixels = np.array(image)
+    except (OSError, SyntaxError) as error:  # what PIL raises on a file that is cut short or no image
+        raise ValueError(f"{path} cannot be read as an image: {error}") from error
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise ValueError(f"unknown input {kind!r}: use one of {', '.join(KINDS)}")
 
 
 def _drawn(kind: str, there: int, n: int, rng: np.random.Generator) -> Int[Tensor, " n"]:
@@ -80,10 +142,16 @@ def _crops(photographs: Tensor, n: int, size: int, channels: int, rng: np.random
 
 
 @cache
-def _photographs() -> Float[Tensor, "2 3 427 640"]:
+def _patches() -> Float[Tensor, "2 3 427 640"]:
     from sklearn.datasets import load_sample_images  # slow to import, seldom needed
 
     return _standardised(torch.from_numpy(np.stack(load_sample_images().images)).permute(0, 3, 1, 2))
+
+
+@cache
+def _photographs(resolution: int) -> Float[Tensor, "128 3 r r"]:
+    paths = [benchmarks.fetch(name) for name in benchmarks.files.names() if name.startswith(PHOTOGRAPHS)]
+    return _standardised(torch.stack([opened(path, resolution) for path in paths]))
 
 
 @cache
@@ -93,7 +161,12 @@ def _labelled(kind: str) -> tuple[Float[Tensor, "n c h w"], Int[Tensor, " n"]]:
 
         source = load_digits()
         return _standardised(torch.from_numpy(source.images).unsqueeze(1)), torch.from_numpy(source.target).to(torch.int64)
-    training = data.read_cifar(benchmarks.fetch("cifar-10-binary.tar.gz"), "/data_batch_", label_bytes=1)
+    name = "cifar10_first_1000.bin"
+    if (benchmarks.folder() / name).exists():
+        raw = benchmarks.fetch(name).read_bytes()
+    else:
+        raw = archived(benchmarks.fetch("cifar-10-binary.tar.gz"), "/data_batch_1.bin")[: FIRST * 3073]
+    training = read_cifar(raw, 1, name)
     return _standardised(training.images), training.labels
 
 

@@ -11,8 +11,7 @@ import pandas as pd
 import torch
 
 from ncdlib import spaces
-from ncdlib.measure import score
-from ncdlib.scoring import score_space
+from ncdlib.scoring import score, score_space
 
 ATTEMPTS = 10_000  # draws in a row that a constraint may reject
 

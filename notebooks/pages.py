@@ -20,7 +20,7 @@ import nbformat
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
-from ncdlib import palette
+from ncdlib.spaces import palette
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = Template("""<!DOCTYPE html>

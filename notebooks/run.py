@@ -200,7 +200,9 @@ def kernels() -> Iterator[None]:
 
 def draws_stored_result(notebook: NotebookNode) -> bool:
     """Whether a cell printed the line of `Workspace.mark_stored`."""
-    from ncdlib.workspace import STORED  # here, because the package loads torch: seconds that a usage error need not cost
+    from ncdlib.reproduction.workspace import (
+        STORED,  # here, because the package loads torch: seconds that a usage error need not cost
+    )
 
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     return any(line.startswith(STORED) for output in outputs for line in output.get("text", "").splitlines())

@@ -8,7 +8,8 @@ import pytest
 from sklearn.datasets import load_digits, load_sample_images
 import torch
 
-from ncdlib import data, images
+from ncdlib import images
+from ncdlib.training import data
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "patches", "digits"])

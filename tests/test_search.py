@@ -10,7 +10,8 @@ from scipy.stats import chisquare
 import torch
 
 import ncdlib
-from ncdlib import images, scoring, search, spaces
+from ncdlib import images, search, spaces
+from ncdlib.scoring import space as scoring
 
 SPACE = spaces.get("nasbench201")
 SIZE = {"channels": 4, "cells_per_stage": 1}

@@ -8,11 +8,11 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from ncdlib.benchmarks import readers
+from ncdlib.benchmarks import files, readers
 from ncdlib.benchmarks.files import MissingData, fetch, folder
 from ncdlib.benchmarks.registry import TABLES, Metric, Table
 
-__all__ = ["Metric", "MissingData", "Table", "describe", "fetch", "folder", "get", "load", "names"]
+__all__ = ["Metric", "MissingData", "Table", "describe", "fetch", "files", "folder", "get", "load", "names"]
 
 
 def names() -> list[str]:

@@ -6,8 +6,7 @@ import sys
 
 from tqdm import tqdm
 
-from ncdlib.benchmarks import MissingData, fetch, folder
-from ncdlib.benchmarks.files import FILES
+from ncdlib.benchmarks import MissingData, fetch, files, folder
 from ncdlib.benchmarks.registry import TABLES
 
 TABLE_FILES = list(dict.fromkeys(name for table in TABLES.values() for name in table.files))
@@ -18,22 +17,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ncdlib.benchmarks", description="Ground truth: list, fetch, verify.")
     commands = parser.add_subparsers(dest="command", metavar="list | fetch | verify")
     commands.add_parser("list", help="the tables: space, rows, metrics, and whether their files are here (the default)")
-    wanted = commands.add_parser("fetch", help="download what is absent, verify what is here")
+    fetched = commands.add_parser("fetch", help="download what is absent, verify what is here")
     verified = commands.add_parser(
         "verify", help="compare checksums without network; unless named, an absent file is no failure"
     )
-    for command in (wanted, verified):
+    for command in (fetched, verified):
         command.add_argument("names", nargs="*", help="tables or files (default: all; fetch leaves out the CIFAR-10 images)")
     chosen = parser.parse_args(arguments)
     if chosen.command in (None, "list"):
         print(listing())
         return 0
-    unknown = [name for name in chosen.names if name not in TABLES and name not in FILES]
+    unknown = [name for name in chosen.names if name not in TABLES and name not in files.names()]
     if unknown:
-        parser.error(f"unknown name {unknown[0]!r}: use tables ({', '.join(TABLES)}) or files ({', '.join(FILES)})")
+        parser.error(f"unknown name {unknown[0]!r}: use tables ({', '.join(TABLES)}) or files ({', '.join(files.names())})")
     named = [file for name in chosen.names for file in (TABLES[name].files if name in TABLES else (name,))]
-    files = list(dict.fromkeys(named)) or (TABLE_FILES if chosen.command == "fetch" else list(FILES))
-    return check(files, download=chosen.command == "fetch", must_be_here=bool(named))
+    wanted = list(dict.fromkeys(named)) or (TABLE_FILES if chosen.command == "fetch" else files.names())
+    return check(wanted, download=chosen.command == "fetch", must_be_here=bool(named))
 
 
 def listing() -> str:
@@ -72,7 +71,7 @@ def check(files: Sequence[str], *, download: bool, must_be_here: bool) -> int:
 
 def _here(name: str) -> bool:
     try:
-        return FILES[name].path.exists()
+        return files.location(name).exists()
     except MissingData:  # the package that brings it is not installed
         return False
 

@@ -13,7 +13,7 @@ from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 import networkx as nx
 
-from ncdlib.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
+from ncdlib.spaces.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
 
 LARGEST, READABLE = 11.0, 7.5  # font sizes in points
 HEAD = "-|>,head_length=0.5,head_width=0.25"

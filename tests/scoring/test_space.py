@@ -15,7 +15,9 @@ import pytest
 import torch
 
 import ncdlib
-from ncdlib import images, scoring, spaces, table
+from ncdlib import images, spaces
+from ncdlib.scoring import file as table
+from ncdlib.scoring import space as scoring
 
 SPACE = spaces.get("nasbench201")
 RNG = np.random.default_rng(0)
@@ -73,7 +75,7 @@ import ncdlib
 from ncdlib import spaces
 space, rng = spaces.get("nasbench201"), np.random.default_rng(0)
 archs = [space.sample(rng) for _ in range(40)]
-ncdlib.scoring.SAVE_SECONDS = 0.2
+ncdlib.scoring.space.SAVE_SECONDS = 0.2
 ncdlib.score_space(space, archs, seeds=range(40), jobs=1, out=sys.argv[1], progress=False,
                    batch=6, resolution=16, size={"channels": 4, "cells_per_stage": 1})
 """

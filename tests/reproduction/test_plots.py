@@ -3,7 +3,8 @@
 import matplotlib.pyplot as plt
 import pytest
 
-from ncdlib import palette, paper, plots
+from ncdlib.reproduction import paper, plots
+from ncdlib.spaces import palette
 
 
 def test_the_papers_numbers_can_be_asked_for():

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from ncdlib.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
+from ncdlib.spaces.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
 
 METHODS = {"plain": GREY, "SAM": ORANGE, "NIR": SKY, "NCD": BLUE}  # the same colours in every figure
 MARKERS = {"plain": "o", "SAM": "s", "NIR": "^", "NCD": "D"}

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from ncdlib import spaces
-from ncdlib.panel import Panel, Setting, points
+from ncdlib.reproduction.panel import Panel, Setting, points
 from ncdlib.statistics import spearman
 
 ALPHAS, SEEDS = (0.0, 0.5, 0.95), range(3)

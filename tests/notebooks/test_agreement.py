@@ -6,9 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from ncdlib import score_space, table
+from ncdlib import score_space
+from ncdlib.scoring import file as table
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = ROOT.parent / "shared" / "benchmarks" / "nasbench201_zc_subset725.csv.gz"
 sys.path.insert(0, str(ROOT / "bench"))
 import agreement  # noqa: E402

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 import ncdlib
-from ncdlib import scoring, spaces, table
+from ncdlib import spaces
+from ncdlib.scoring import file as table
+from ncdlib.scoring import space as scoring
 
 SPACE = spaces.get("nasbench201")
 RNG = np.random.default_rng(0)

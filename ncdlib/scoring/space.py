@@ -24,8 +24,8 @@ from tqdm import tqdm
 from ncdlib import images as images_
 from ncdlib import masking, spaces
 from ncdlib import proxies as registry
-from ncdlib.measure import score
-from ncdlib.table import KEYS, opened
+from ncdlib.scoring.file import KEYS, opened
+from ncdlib.scoring.model import score
 
 SAVE_SECONDS = 5.0
 _ALONE = Lock()  # the seed, the number of threads and the garbage collector belong to the process, not to a thread of it

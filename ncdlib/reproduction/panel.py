@@ -14,8 +14,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from ncdlib import plots
-from ncdlib.palette import BLACK, BLUE, GREY, ORANGE, VERMILLION
+from ncdlib.reproduction import plots
+from ncdlib.spaces.palette import BLACK, BLUE, GREY, ORANGE, VERMILLION
 
 METHODS = {("bn", False): "plain", ("bn", True): "SAM", ("ln", False): "NIR", ("ln", True): "NCD"}  # norm, masked?
 NORMS = {"bn": ("BatchNorm kept", ORANGE, "s"), "ln": ("LayerNorm in its place (NIR)", BLUE, "D")}

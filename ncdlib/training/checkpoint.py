@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ncdlib.data import Data
-from ncdlib.recipes import Recipe
+from ncdlib.training.data import Data
+from ncdlib.training.recipes import Recipe
 
 TOLD = 3  # differences that an error names
 

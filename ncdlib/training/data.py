@@ -5,35 +5,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 import os
 from pathlib import Path
-import tarfile
 
 from jaxtyping import Int, UInt8
 import numpy as np
-import pooch
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ncdlib import benchmarks
+from ncdlib.images import Tensors, archived, opened, read_cifar
 
 NAMES = ("digits", "cifar10", "cifar100")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SUFFIXES = (".jpeg", ".jpg", ".png", ".ppm", ".bmp", ".webp", ".tif", ".tiff")
-
-# The binary archives rather than the Python ones: they hold the same images, and no pickle.
-CIFAR100_URL, CIFAR100_MD5 = "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8"
-
-
-@dataclass(frozen=True)
-class Tensors:
-    """Images of one size in memory, and their classes."""
-
-    images: UInt8[Tensor, "n 3 h w"]
-    labels: Int[Tensor, " n"]
-
-    def load(self, indices: Int[Tensor, " k"]) -> Sequence[UInt8[Tensor, "3 _ _"]]:
-        """These images."""
-        return self.images[indices].unbind()
 
 
 @dataclass(frozen=True)
@@ -100,38 +84,22 @@ def digits(train: int | None = None, valid: int | None = None) -> Data:
 
 def cifar10(*, progress: bool = False) -> Data:
     """CIFAR-10 (Krizhevsky 2009): 50,000 and 10,000 images of 32x32, downloaded on first use."""
-    path = benchmarks.fetch("cifar-10-binary.tar.gz", progress=progress)
-    train, valid = read_cifar(path, "/data_batch_", 1), read_cifar(path, "/test_batch", 1)
+    train, valid = _archive("cifar-10-binary.tar.gz", ("/data_batch_", "/test_batch"), 1, progress)
     mean, std = (0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768)  # of DARTS's code
     return Data("cifar10", 10, mean, std, train, valid)
 
 
 def cifar100(*, progress: bool = False) -> Data:
     """CIFAR-100 (Krizhevsky 2009) with its 100 fine classes, otherwise as CIFAR-10."""
-    try:
-        path = pooch.retrieve(
-            CIFAR100_URL, f"md5:{CIFAR100_MD5}", "cifar-100-binary.tar.gz", benchmarks.folder(), progressbar=progress
-        )
-    except (OSError, ValueError) as error:  # no network, no room; ValueError: other bytes than published
-        raise benchmarks.MissingData(
-            f"cifar-100-binary.tar.gz is not in {benchmarks.folder()} and could not be downloaded ({error}). By hand: "
-            f"download it from {CIFAR100_URL} (md5 {CIFAR100_MD5}); the folder can be chosen by NCDLIB_DATA_DIR"
-        ) from error
-    train, valid = read_cifar(path, "/train.bin", 2), read_cifar(path, "/test.bin", 2)
+    train, valid = _archive("cifar-100-binary.tar.gz", ("/train.bin", "/test.bin"), 2, progress)
     mean, std = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)  # of RobustDARTS's code
     return Data("cifar100", 100, mean, std, train, valid)
 
 
-def read_cifar(path: str | Path, part: str, label_bytes: int) -> Tensors:
-    """The files of a binary archive whose names hold `part`: records of label bytes, the last the class, and 3072 pixels."""
-    with tarfile.open(path) as archive:
-        names = sorted(name for name in archive.getnames() if part in name)
-        raw = b"".join(archive.extractfile(name).read() for name in names)
-    length = label_bytes + 3072
-    if not raw or len(raw) % length:
-        raise ValueError(f"{path} holds no whole records of {length} bytes under {part!r}: it is not the published archive")
-    records = torch.from_numpy(np.frombuffer(raw, np.uint8).reshape(-1, length).copy())
-    return Tensors(records[:, label_bytes:].reshape(-1, 3, 32, 32), records[:, label_bytes - 1].to(torch.int64))
+def _archive(name: str, parts: tuple[str, str], label_bytes: int, progress: bool) -> list[Tensors]:
+    """The training and the validation images of a binary archive, which holds no pickle."""
+    path = benchmarks.fetch(name, progress=progress)
+    return [read_cifar(archived(path, part), label_bytes, f"{part} of {path}") for part in parts]
 
 
 def image_folder(path: str | Path) -> Data:
@@ -157,15 +125,3 @@ def image_folder(path: str | Path) -> Data:
         labels = torch.tensor([number[file.parent.name] for file in found], dtype=torch.int64)
         parts.append(Files(tuple(found), labels))
     return Data(f"folder {path.resolve().name}", len(classes), IMAGENET_MEAN, IMAGENET_STD, *parts)
-
-
-def opened(path: Path) -> UInt8[Tensor, "3 _ _"]:
-    """An image file as bytes, in colour."""
-    from PIL import Image  # comes with matplotlib
-
-    try:
-        with Image.open(path) as image:
-            pixels = np.array(image.convert("RGB"))
-    except (OSError, SyntaxError) as error:  # what PIL raises on a file that is cut short or no image
-        raise ValueError(f"{path} cannot be read as an image: {error}") from error
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

@@ -12,10 +12,10 @@ def published_nwot(network: nn.Module, images: torch.Tensor) -> tuple[float, tor
     """
     reached, kernels, handles = set(), [], []
 
-    def mark(module, grad_input, grad_output):
+    def mark(module: nn.Module, grad_input: tuple, grad_output: tuple) -> None:
         reached.add(module)
 
-    def add(module, inputs, output):
+    def add(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
         if module in reached:
             x = inputs[0].reshape(len(inputs[0]), -1)
             x = (x > 0).float()

@@ -13,10 +13,10 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 import pytest
 
-from ncdlib import workspace
-from ncdlib.workspace import Workspace
+from ncdlib.reproduction import workspace
+from ncdlib.reproduction.workspace import Workspace
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 
 spec = importlib.util.spec_from_file_location("notebook_engine", REPOSITORY / "notebooks" / "run.py")

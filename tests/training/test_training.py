@@ -28,12 +28,15 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 
-from ncdlib import augment, benchmarks, checkpoint, data, metrics, plots, recipes, spaces, training
-from ncdlib.data import Data, Tensors
-from ncdlib.recipes import RECIPES, learning_rate
+from ncdlib import benchmarks, spaces, training
+from ncdlib.reproduction import plots
 from ncdlib.spaces.darts import Genotype
 from ncdlib.spaces.darts_network import drop_path
-from ncdlib.training import NotFiniteLoss, train
+from ncdlib.training import NotFiniteLoss, checkpoint, data, loop, metrics, recipes, train
+from ncdlib.training import __main__ as command
+from ncdlib.training import augmentation as augment
+from ncdlib.training.data import Data, Tensors
+from ncdlib.training.recipes import RECIPES, learning_rate
 
 QUICK = {"progress": False, "device": "cpu"}
 DIGITS = data.digits(train=33, valid=20)
@@ -369,14 +372,14 @@ def test_label_smoothing_and_auxiliary_head_are_the_published_formulas():
         target = (1 - eps) * F.one_hot(labels, 10) + eps / 10
         return -(target * z.log_softmax(1)).sum(1).mean()
 
-    loss, kept = training.loss_of((logits, extra), labels, recipe)
+    loss, kept = loop.loss_of((logits, extra), labels, recipe)
     torch.testing.assert_close(loss, published(logits) + 0.4 * published(extra))
     assert kept is logits
-    torch.testing.assert_close(training.loss_of(logits, labels, replace(recipe, auxiliary=0.0))[0], published(logits))
+    torch.testing.assert_close(loop.loss_of(logits, labels, replace(recipe, auxiliary=0.0))[0], published(logits))
     with pytest.raises(ValueError, match="the network has no auxiliary head, the recipe wants one"):
-        training.loss_of(logits, labels, recipe)
+        loop.loss_of(logits, labels, recipe)
     with pytest.raises(ValueError, match="the network has an auxiliary head, the recipe wants none"):
-        training.loss_of((logits, extra), labels, PLAIN)
+        loop.loss_of((logits, extra), labels, PLAIN)
 
 
 def test_drop_path_keeps_the_expectation():
@@ -390,8 +393,8 @@ def test_the_loss_of_mixed_labels_is_the_mixture_of_losses():
     logits, recipe = torch.randn(4, 10, generator=draw()), replace(PLAIN, label_smoothing=0.1)
     labels = torch.arange(4)
     shares = 0.7 * F.one_hot(labels, 10).float() + 0.3 * F.one_hot(labels.flip(0), 10).float()
-    parts = [training.loss_of(logits, each, recipe)[0] for each in (labels, labels.flip(0))]
-    torch.testing.assert_close(training.loss_of(logits, shares, recipe)[0], 0.7 * parts[0] + 0.3 * parts[1])
+    parts = [loop.loss_of(logits, each, recipe)[0] for each in (labels, labels.flip(0))]
+    torch.testing.assert_close(loop.loss_of(logits, shares, recipe)[0], 0.7 * parts[0] + 0.3 * parts[1])
 
 
 # --- transformers
@@ -411,7 +414,7 @@ def test_stochastic_depth_keeps_the_expectation_and_spares_the_first_block():
     x = torch.randn(4000, 5, 192, generator=draw())[:, :1]  # one token an image
     hidden = torch.ones(4000, 1, last.fc2.in_features)
     whole = last.fc2(hidden)
-    with training.stochastic_depth(net, 0.4):
+    with loop.stochastic_depth(net, 0.4):
         torch.manual_seed(0)
         assert torch.equal(first.fc2(torch.ones(9, 1, first.fc2.in_features)).std(0), torch.zeros(1, 192))
         y = last.fc2(hidden)
@@ -424,14 +427,14 @@ def test_stochastic_depth_keeps_the_expectation_and_spares_the_first_block():
     assert torch.equal(last.fc2(hidden), whole)
     with (
         pytest.raises(ValueError, match="the network has none: use replace"),
-        training.stochastic_depth(tiny(), 0.1),
+        loop.stochastic_depth(tiny(), 0.1),
     ):
         pass
 
 
 def test_only_matrices_and_filters_of_a_transformer_are_decayed():
     net = small_vit(VIT)
-    decayed, free = training._groups(net, VIT)
+    decayed, free = loop._groups(net, VIT)
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.05, 0.0)
     names = {id(p): name for name, p in net.named_parameters()}
     spared = {names[id(p)] for p in free["params"]}
@@ -682,10 +685,10 @@ def test_one_epoch_by_hand(tmp_path):
     momentum = [torch.zeros_like(p) for p in hand.parameters()]
     for epoch in range(2):
         hand.train()
-        batches = training._order(recipe, DIGITS, 3, epoch)
+        batches = loop._order(recipe, DIGITS, 3, epoch)
         assert [len(b) for b in batches] == [16, 16]  # 33 images: the one left over is left out
         total = 0.0
-        for x, y in training._images(recipe, DIGITS, batches, 3, epoch):
+        for x, y in loop._images(recipe, DIGITS, batches, 3, epoch):
             hand.zero_grad()
             F.cross_entropy(logits := hand(x), y, label_smoothing=0.1).backward()
             total += F.cross_entropy(logits, y, reduction="sum").item()
@@ -705,9 +708,9 @@ def test_one_epoch_by_hand(tmp_path):
 
 def test_order_and_images_follow_from_seed_and_epoch():
     def epoch(seed, number, of=(0, 1)):
-        order = torch.cat(training._order(PLAIN, DIGITS, seed, number))
-        same = training._order(PLAIN, DIGITS, *of)  # the same images whatever the epoch, to see the augmentation alone
-        return order, torch.cat([x for x, _ in training._images(PLAIN, DIGITS, same, seed, number)])
+        order = torch.cat(loop._order(PLAIN, DIGITS, seed, number))
+        same = loop._order(PLAIN, DIGITS, *of)  # the same images whatever the epoch, to see the augmentation alone
+        return order, torch.cat([x for x, _ in loop._images(PLAIN, DIGITS, same, seed, number)])
 
     (order, images), (again, same) = epoch(0, 1), epoch(0, 1)
     assert torch.equal(order, again) and torch.equal(images, same)
@@ -730,9 +733,9 @@ def test_drop_path_rises_epoch_by_epoch(tmp_path):
 
 def test_weight_decay_can_spare_the_norms():
     net = tiny()
-    (all_weights,) = training._groups(net, PLAIN)
+    (all_weights,) = loop._groups(net, PLAIN)
     assert len(all_weights["params"]) == 6 and all_weights["weight_decay"] == 3e-4
-    decayed, free = training._groups(net, RECIPES["rlnas_imagenet"])
+    decayed, free = loop._groups(net, RECIPES["rlnas_imagenet"])
     assert {id(p) for p in free["params"]} == {id(p) for p in net.body[1].parameters()}
     assert (len(decayed["params"]), decayed["weight_decay"], free["weight_decay"]) == (4, 4e-5, 0.0)
 
@@ -768,7 +771,8 @@ KILLED = """
     import torch
 
     torch.set_num_threads(1)
-    from ncdlib import data, recipes, spaces
+    from ncdlib import spaces
+    from ncdlib.training import data, recipes
     from ncdlib.training import train
 
     recipe = recipes.RECIPES["rdarts_cifar10"].short(3, batch=8)
@@ -799,7 +803,7 @@ def test_a_killed_training_ends_with_the_same_weights(tmp_path):
         return net, train(net, recipe, data.digits(train=24, valid=8), folder=folder, seed=4, **QUICK)
 
     command = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path / "killed"), "5"]  # the second step of epoch 2
-    environment = os.environ | {"PYTHONPATH": str(Path(training.__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(training.__file__).parents[2])}
     assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
     stored = torch.load(tmp_path / "killed" / "checkpoint.pt", weights_only=True)
     assert [row["epoch"] for row in stored["history"]] == [1]
@@ -944,15 +948,15 @@ def test_one_command_trains_and_goes_on(pictures, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = [DARTS_V2, "--data", str(pictures), "--out", str(out), "--epochs", "2", "--batch", "6"]
     arguments += ["--channels", "2", "--layers", "3", "--device", "cpu"]
-    assert training.main(arguments) == 0
+    assert command.main(arguments) == 0
     said = capsys.readouterr().out
     assert "arXiv:1806.09055" in said and "not verified: " in said and "valid_top1" in said
     assert {path.name for path in out.iterdir()} >= {"checkpoint.pt", "history.csv", "training.png", "training.svg"}
     history, begun = pd.read_csv(out / "history.csv"), (out / "checkpoint.pt").stat().st_mtime_ns
-    assert training.main(arguments) == 0  # finished: nothing is trained again
+    assert command.main(arguments) == 0  # finished: nothing is trained again
     assert capsys.readouterr().out == said and (out / "checkpoint.pt").stat().st_mtime_ns == begun
     pd.testing.assert_frame_equal(pd.read_csv(out / "history.csv"), history)
-    assert training.main([*arguments, "--seed", "1"]) == 1
+    assert command.main([*arguments, "--seed", "1"]) == 1
     assert "seed: 0 there, 1 asked for" in capsys.readouterr().err
 
 
@@ -970,6 +974,6 @@ def test_one_command_trains_and_goes_on(pictures, tmp_path, capsys):
     ],
 )
 def test_what_the_command_cannot_do_it_says(arguments, message, tmp_path, capsys):
-    assert training.main([*arguments, "--out", str(tmp_path / "out")]) == 1
+    assert command.main([*arguments, "--out", str(tmp_path / "out")]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

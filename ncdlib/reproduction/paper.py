@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-DATA = Path(__file__).resolve().parents[1] / "data"
+DATA = Path(__file__).resolve().parents[2] / "data"
 VERDICTS = ("reproduced", "partly", "not", "not testable here")
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import interpolate, one_hot, pad
 
-from ncdlib.recipes import Recipe
+from ncdlib.training.recipes import Recipe
 
 PADDING = 4
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in PIL
