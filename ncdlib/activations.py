@@ -27,6 +27,8 @@ BY_NAME: dict[str, type[nn.Module]] = {
 
 Summary = Callable[[Int8[Tensor, "n d"]], Any]
 
+DEFERRED_BYTES = 1 << 29  # codes that a GPU keeps before it summarises them together
+
 
 def make(name: str) -> nn.Module:
     """A new activation module by its name, e.g. `"relu"`."""
@@ -53,25 +55,28 @@ def codes(x: Float[Tensor, "n ..."], scratch: Int8[Tensor, " bytes"] | None = No
         x = x.permute(0, 2, 3, 1)
     x = x.detach().reshape(len(x), -1)
     if x.device.type != "cpu" or x.dtype == torch.bfloat16:
-        return (x > 0).to(torch.int8)
+        return torch.gt(x, 0, out=torch.empty(x.shape, dtype=torch.int8, device=x.device))
     out = torch.empty(x.shape, dtype=torch.int8) if scratch is None else scratch[: x.numel()].view(x.shape)
     np.greater(x.numpy(), 0, out=out.numpy().view(np.bool_))  # torch's own comparison takes ten times as long
     return out
 
 
 @contextmanager
-def recorded(model: nn.Module, summaries: Sequence[Summary], n: int, count: str = "once") -> Iterator[list[Layer]]:
+def record_codes(model: nn.Module, summaries: Sequence[Summary], n: int, count: str = "once") -> Iterator[list[Layer]]:
     """While open, fill the list that it yields with a `Layer` for each distinct tensor that activation modules read.
 
     Modules that read the same tensor have the same code: it is summarised once and counted in `Layer.times`.
 
     - `n`: images in the batch, the first dimension that every recorded tensor must have.
+    - On a GPU, where it is the number of calls that costs, the codes of many layers are summarised together: the layers that
+      it yields are then fewer and wider, and every sum over them is the same.
     - `count="once"` records each activation module. `"legacy"` records each module whose class name holds "ReLU", as the
       published NWOT code does: a block named ReLUConvBN is then counted beside the ReLU inside it, on the same input.
     """
     layers: list[Layer] = []
     seen: dict[int, tuple[weakref.ref, int, Layer]] = {}  # id of a living tensor -> it, its version, its layer
 
+    deferred: list[tuple[Layer, Int8[Tensor, "n d"]]] = []
     scratch = torch.empty(0, dtype=torch.int8)
 
     def record(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -87,12 +92,25 @@ def recorded(model: nn.Module, summaries: Sequence[Summary], n: int, count: str 
                 f"activation module {name!r} reads a tensor of shape {tuple(x.shape)}, but the batch has {n} images: "
                 "codes need the batch in the first dimension"
             )
-        if x.numel() > scratch.numel():
+        if x.device.type == "cpu" and x.numel() > scratch.numel():
             scratch = torch.empty(x.numel(), dtype=torch.int8)
-        code = codes(x, scratch)
-        layer = Layer(tuple(summarise(code) for summarise in summaries))
-        layers.append(layer)
+        layer = Layer(())
         seen[id(x)] = weakref.ref(x), x._version, layer
+        if x.device.type == "cpu":
+            code = codes(x, scratch)
+            layer.summaries = tuple(summarise(code) for summarise in summaries)
+            layers.append(layer)
+        else:
+            deferred.append((layer, codes(x)))
+            if sum(code.numel() for _, code in deferred) > DEFERRED_BYTES:
+                summarise_deferred()
+
+    def summarise_deferred() -> None:
+        for times in sorted({layer.times for layer, _ in deferred}):
+            code = torch.cat([code for layer, code in deferred if layer.times == times], dim=1)
+            layers.append(Layer(tuple(summarise(code) for summarise in summaries), times))
+        deferred.clear()
+        seen.clear()  # a module that reads one of these tensors later counts as a layer of its own
 
     handles = [
         module.register_forward_pre_hook(record)
@@ -101,6 +119,7 @@ def recorded(model: nn.Module, summaries: Sequence[Summary], n: int, count: str 
     ]
     try:
         yield layers
+        summarise_deferred()
     finally:
         for handle in handles:
             handle.remove()

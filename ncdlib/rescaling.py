@@ -51,7 +51,7 @@ def make(name: str, channels: int, dims: int = 2) -> nn.Module:
 
 
 @contextmanager
-def replaced(model: nn.Module, name: str | None) -> Iterator[None]:
+def nir(model: nn.Module, name: str | None) -> Iterator[None]:
     """While open, every BatchNorm layer of `model` gives its place to a fresh layer of this kind; None changes nothing.
 
     Raises ValueError where the model holds no BatchNorm layer. The model gets its own layers back at the end, untouched.

@@ -19,7 +19,7 @@ Bounds = float | tuple[float, float]  # a maximum, or the least and the greatest
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a search found: the architecture with the highest score, and the way there."""
 
     best: Hashable
@@ -54,7 +54,7 @@ def random_search(
     out: str | Path | None = None,
     jobs: int | None = None,
     progress: bool = True,
-) -> Found:
+) -> SearchResult:
     """Search a space by a proxy: NCD-NWOT is `proxy="nwot", alpha=0.95, norm="ln"`.
 
     Kang et al. 2025, supplementary, Algorithm 1. Line 9 is printed as `Score_best >= Score_j`, which would keep the lowest
@@ -63,7 +63,7 @@ def random_search(
     - Candidates are drawn by `space.sample` and `seed`, with replacement. A longer search begins with a shorter one's.
     - `fresh`: every candidate gets its own batch, weights and masks, as printed, from its own seed; otherwise `seed` decides
       them for all.
-    - `constraint`: what a candidate must meet, e.g. `within(...)`; one that does not is drawn again.
+    - `constraint`: what a candidate must meet, e.g. `within_budget(...)`; one that does not is drawn again.
     - `alpha`, `norm`, `mask`, `batch`, `resolution`, `size`, `out`, `jobs`: as in `score_space`. A search that was killed
       goes on from what stands in `out`.
 
@@ -91,10 +91,10 @@ def random_search(
     best = _best_so_far(scores)
     history["best_arch"] = [archs[j] if j >= 0 else None for j in best]
     history["best_score"] = [scores[j] if j >= 0 else np.nan for j in best]
-    return Found(drawn[best[-1]], float(scores[best[-1]]), history, drawn, int(np.isneginf(scores).sum()))
+    return SearchResult(drawn[best[-1]], float(scores[best[-1]]), history, drawn, int(np.isneginf(scores).sum()))
 
 
-def within(
+def within_budget(
     space: str | spaces.Space,
     *,
     params: Bounds | None = None,
@@ -147,7 +147,7 @@ def simulate(
     - `weights`: how often an entry is drawn, relative to the others, as the number of cells that a class stands for.
     - `draws`: the entries that each run draws, in place of random ones; its shape is then (runs, samples).
 
-    More runs begin with the runs of fewer. `chances` gives the distribution that this samples from.
+    More runs begin with the runs of fewer. `selection_probabilities` gives the distribution that this samples from.
     """
     scores, accuracy, weights = _checked(scores, accuracy, weights)
     n = len(accuracy)
@@ -168,7 +168,7 @@ def simulate(
     return found
 
 
-def chances(
+def selection_probabilities(
     scores: Float[np.ndarray, " n"],
     samples: int = 3000,
     *,

@@ -53,7 +53,7 @@ def test_equals_the_textbook_under_every_mask_and_norm(norm, mask, alpha):
     arguments = {"alpha": alpha, "mask": mask, "seed": 3}
     scores = ncdlib.score(network, images, ["nwot", "swap"], norm="gn8" if norm == "gn16" else norm, **arguments)
     network.train()
-    with rescaling.replaced(network, "gn8" if norm == "gn16" else norm), masking.sam(network, alpha, mask, 3):
+    with rescaling.nir(network, "gn8" if norm == "gn16" else norm), masking.sam(network, alpha, mask, 3):
         torch.manual_seed(3)
         codes = textbook.kept_codes(network, images)
     assert scores["swap"] == len(torch.unique(codes.T, dim=0))
@@ -103,7 +103,7 @@ def test_modules_that_read_one_tensor_share_its_code_and_still_count():
 
     images = torch.randn(5, 40)
     model = Twice()
-    with activations.recorded(model, [lambda codes: codes.clone()], 5) as layers:
+    with activations.record_codes(model, [lambda codes: codes.clone()], 5) as layers:
         model(images)
     assert [layer.times for layer in layers] == [3, 1]
     assert torch.equal(layers[0].summaries[0], (images > 0).to(torch.int8))

@@ -9,7 +9,6 @@ from sklearn.datasets import load_digits, load_sample_images
 import torch
 
 from ncdlib import images
-from ncdlib.training import data
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "patches", "digits"])
@@ -47,7 +46,7 @@ def test_cifar10_is_read_from_the_binary_archive(tmp_path):
             info = tarfile.TarInfo(f"cifar-10-batches-bin/data_batch_{i}.bin")
             info.size = len(raw)
             archive.addfile(info, io.BytesIO(raw))
-    training = data.read_cifar(path, "/data_batch_", label_bytes=1)
+    training = images.read_cifar(images.archived(path, "/data_batch_"), 1, str(path))
     read, labels = training.images, training.labels
     assert read.shape == (20, 3, 32, 32)
     assert torch.equal(read, torch.from_numpy(pixels.reshape(20, 3, 32, 32)))
@@ -78,7 +77,7 @@ def test_a_network_of_too_few_classes_has_no_true_labels():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "imagenet"}, "unknown input 'imagenet': use one of gaussian, patches, digits, cifar10"),
+        ({"kind": "svhn"}, "unknown input 'svhn': use one of gaussian, patches, digits, cifar10, imagenet"),
         ({"n": 0}, "n must be a whole number of at least 1, got 0"),
         ({"resolution": -1}, "resolution must be a whole number"),
         ({"kind": "patches", "resolution": 500}, "the photographs are 427 pixels high"),

@@ -72,7 +72,7 @@ def test_replaces_in_a_users_model_and_leaves_it_untouched(name):
     model = Mine().eval()
     layers = {key: module for key, module in model.named_modules(remove_duplicate=False)}
     state = {key: value.clone() for key, value in model.state_dict().items()}
-    with rescaling.replaced(model, name):
+    with rescaling.nir(model, name):
         norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
         assert (len(norms) > 0) == (name == "bn")
         assert model.body[1] is model.body[4] is not layers["body.1"]
@@ -85,13 +85,13 @@ def test_replaces_in_a_users_model_and_leaves_it_untouched(name):
 def test_a_model_that_raises_gets_its_layers_back():
     model = Mine()
     first = model.body[1]
-    with pytest.raises(KeyError), rescaling.replaced(model, "ln"):
+    with pytest.raises(KeyError), rescaling.nir(model, "ln"):
         raise KeyError
     assert model.body[1] is first
 
 
 def test_no_batch_norm_and_no_space():
-    with pytest.raises(ValueError, match="the model has none: use norm=None"), rescaling.replaced(nn.Linear(3, 3), "ln"):
+    with pytest.raises(ValueError, match="the model has none: use norm=None"), rescaling.nir(nn.Linear(3, 3), "ln"):
         pass
     with pytest.raises(ValueError, match="8 groups leave a single value each in an input of shape"):
         ncdlib.score(Mine(), torch.randn(4, 3, 12, 12), "nwot", norm="in")

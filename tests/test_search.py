@@ -109,7 +109,7 @@ def test_a_constraint_holds_for_every_candidate_and_bounds_are_inclusive():
     def parameters(arch):
         return sum(p.numel() for p in SPACE.build(arch, **SIZE).parameters())
 
-    constraint = search.within(SPACE, params=(8000, 10000), **SIZE)
+    constraint = search.within_budget(SPACE, params=(8000, 10000), **SIZE)
     found = search.random_search(SPACE, samples=8, constraint=constraint, **SMALL)
     assert all(8000 <= parameters(arch) <= 10000 for arch in found.drawn)
     rng = np.random.default_rng(0)  # rejected draws are drawn again, none is skipped
@@ -118,9 +118,9 @@ def test_a_constraint_holds_for_every_candidate_and_bounds_are_inclusive():
     size = parameters(some)
     flops = ncdlib.score_space(SPACE, [some], ["flops"], **SMALL).score[0]
     for bounds, inside in (({"params": size}, True), ({"params": size - 1}, False), ({"params": (size + 1, 1e9)}, False)):
-        assert search.within(SPACE, **bounds, **SIZE)(some) is inside
+        assert search.within_budget(SPACE, **bounds, **SIZE)(some) is inside
     for flop_bounds, inside in ((flops, True), ((0, flops - 1), False)):
-        assert search.within("nasbench201", params=size, flops=flop_bounds, resolution=8, **SIZE)(some) is inside
+        assert search.within_budget("nasbench201", params=size, flops=flop_bounds, resolution=8, **SIZE)(some) is inside
 
 
 def test_ties_go_to_the_first_and_scores_that_are_not_finite_never_win():
@@ -152,8 +152,8 @@ def test_the_order_of_the_table_does_not_matter(scores, order, seed):
     moved = search.simulate(scores[order], accuracy[order], draws=place[draws])
     np.testing.assert_array_equal(search.simulate(scores, accuracy, draws=draws), moved)
     weights = np.arange(1, 13)
-    there = search.chances(scores[order], 6, weights=weights[order])
-    np.testing.assert_allclose(search.chances(scores, 6, weights=weights)[order], there)
+    there = search.selection_probabilities(scores[order], 6, weights=weights[order])
+    np.testing.assert_allclose(search.selection_probabilities(scores, 6, weights=weights)[order], there)
 
 
 @given(arrays(float, 12, elements=st.floats(-9, 9)), st.integers(0, 99))
@@ -169,7 +169,7 @@ def test_more_samples_never_lower_the_best_score(scores, seed):
 def test_chances_are_what_simulated_searches_approach(weights, samples):
     scores = np.array([0.0, 2.0, 2.0, np.nan, 1.0, 9.0])
     runs = 20_000
-    exact = search.chances(scores, samples, weights=weights)
+    exact = search.selection_probabilities(scores, samples, weights=weights)
     found = search.simulate(scores, np.arange(6.0), samples, runs, weights=weights)
     kept = np.bincount(found[np.isfinite(found)].astype(int), minlength=6)
     counts, expected = np.append(kept, np.isnan(found).sum()), runs * np.append(exact, 1 - exact.sum())
@@ -200,7 +200,7 @@ def test_own_seeds_give_the_same_table_whatever_the_jobs_and_the_order(tmp_path)
     shared = {"alphas": (0.0, 0.5), **SMALL}
     alone = ncdlib.score_space(SPACE, archs, seeds=seeds, out=tmp_path / "alone.parquet", **shared)
     two = ncdlib.score_space(SPACE, archs[::-1], seeds=seeds, out=tmp_path / "two.parquet", **shared | {"jobs": 2})
-    keys = list(ncdlib.table.KEYS)
+    keys = list(ncdlib.scoring.file.KEYS)
     assert alone.groupby("arch").seed.unique().map(sorted).to_dict() == {arch: seeds[arch] for arch in archs}
     pd.testing.assert_frame_equal(alone.sort_values(keys, ignore_index=True), two.sort_values(keys, ignore_index=True))
     assert (tmp_path / "alone.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
@@ -250,7 +250,7 @@ def test_a_search_that_cannot_be_is_refused(change, message, monkeypatch):
 )
 def test_bounds_that_cannot_hold_are_refused(bounds, message):
     with pytest.raises(ValueError, match=message):
-        search.within(SPACE, **bounds)
+        search.within_budget(SPACE, **bounds)
 
 
 THREE = np.array([1.0, 2.0, 3.0])
@@ -279,4 +279,4 @@ def test_shapes_that_do_not_match_are_refused_without_type_checks():
     with pytest.raises(ValueError, match=r"belong to the same architectures: got scores \(1, 3\), accuracy \(2,\)"):
         search._checked(THREE, THREE[:2], None)
     with pytest.raises(ValueError, match="a search draws at least 1 architecture, got samples = 0"):
-        search.chances(THREE, 0)
+        search.selection_probabilities(THREE, 0)

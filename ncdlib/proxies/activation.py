@@ -93,7 +93,7 @@ def float_product(codes: Int8[Tensor, "n d"]) -> Int[Tensor, "n n"]:
 
 def log_determinant(kernel: Int[Tensor, "n n"]) -> float:
     """log|kernel| of a Gram matrix by Cholesky factors in float64; nan where it is singular to working precision."""
-    kernel = kernel.to(torch.float64)
+    kernel = kernel.to("cpu", torch.float64)  # small: a GPU would take longer
     factor, failed = torch.linalg.cholesky_ex(kernel)
     pivots = factor.diagonal().square()
     smallest = len(kernel) * torch.finfo(torch.float64).eps * kernel.trace()  # the rounding error of a pivot

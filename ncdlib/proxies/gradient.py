@@ -230,7 +230,7 @@ def watched(model: nn.Module, see: Callable[[str, nn.Module, Tensor], Tensor | N
 def without_batchnorm(model: nn.Module) -> AbstractContextManager[None]:
     """While open, the identity stands in the place of every BatchNorm layer, if there is one."""
     found = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
-    return rescaling.replaced(model, "none" if found else None)
+    return rescaling.nir(model, "none" if found else None)
 
 
 def loss(output: Tensor, labels: Int[Tensor, " n"]) -> Float[Tensor, ""]:

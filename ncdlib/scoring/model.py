@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 import math
+from typing import NamedTuple
 import warnings
 
 import torch
@@ -11,6 +12,18 @@ from torch import Tensor, nn
 from ncdlib import activations, masking, proxies, rescaling
 from ncdlib.proxies.activation import REDUCTIONS
 from ncdlib.proxies.gradient import NotFinite, loss_gradients
+
+
+class Method(NamedTuple):
+    """How activations are changed before they are read: the share that SAM masks, and the normalisation."""
+
+    alpha: float
+    norm: str
+
+
+def methods(alpha: float = 0.95) -> dict[str, Method]:
+    """The paper's four ways to read a proxy: as it is, with SAM alone, with NIR alone, and with both, NCD."""
+    return {"plain": Method(0.0, "bn"), "SAM": Method(alpha, "bn"), "NIR": Method(0.0, "ln"), "NCD": Method(alpha, "ln")}
 
 
 def score(
@@ -37,7 +50,7 @@ def score(
       network as it is.
     - `mode`: "train" normalises with the batch's own statistics, as the published code does; "eval" with the stored ones.
     - `seed`: decides the masks, and whatever the model itself draws.
-    - `count`: "legacy" counts blocks named like ReLU twice, as published NWOT code does; see `activations.recorded`.
+    - `count`: "legacy" counts blocks named like ReLU twice, as published NWOT code does; see `activations.record_codes`.
 
     The model is left as it was: parameters, buffers, training mode, hooks; so is the global random state. A score that a
     proxy does not define is nan. Raises ValueError for arguments that cannot be scored, and says why.
@@ -65,7 +78,7 @@ def score(
             torch.inference_mode(False),  # inside a caller's own, tensors would have no version
             torch.no_grad(),
             _untouched(model, mode),
-            rescaling.replaced(model, norm),
+            rescaling.nir(model, norm),
             masking.sam(model, alpha, mask, seed),
             _runs_on(images),
         ):
@@ -76,7 +89,7 @@ def score(
     reductions = {name: REDUCTIONS[name] for name, p in needed.items() if p.reads == "codes"}
     if reductions:
         summaries = list(dict.fromkeys(r.summarise for r in reductions.values()))  # proxies may share one
-        with as_asked(), activations.recorded(model, summaries, len(images), count) as layers:
+        with as_asked(), activations.record_codes(model, summaries, len(images), count) as layers:
             model(images)
         if not layers:
             raise ValueError(

@@ -48,7 +48,7 @@ class AvgPool2d(nn.AvgPool2d):
 class ReLUConvBN(nn.Module):
     """Activation, convolution without bias, normalisation (NAS-Bench-201 and TransNAS-Bench-101).
 
-    The class keeps its published name: code that looks for "ReLU" in class names counts it (see `activations.recorded`).
+    The class keeps its published name: code that looks for "ReLU" in class names counts it (see `activations.record_codes`).
     """
 
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, norm: str, activation: str) -> None:

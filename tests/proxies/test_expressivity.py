@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from test_measure import assert_same, snapshot
 import torch
 from torch import Tensor, nn
+from untouched import assert_same, snapshot
 
 import ncdlib
 from ncdlib import masking, proxies, rescaling, spaces
@@ -298,7 +298,7 @@ def test_meco_equals_its_textbook_form(make):
     assert ncdlib.score(model, images, "meco") == pytest.approx(expected, rel=1e-9, abs=1e-12)
     if make is nasbench201:
         twin = copy.deepcopy(model)
-        with rescaling.replaced(twin, "ln"), masking.sam(twin, 0.3, seed=2):
+        with rescaling.nir(twin, "ln"), masking.sam(twin, 0.3, seed=2):
             expected = textbook_meco(twin, images)
         assert ncdlib.score(model, images, "meco", norm="ln", alpha=0.3, seed=2) == pytest.approx(expected, rel=1e-9)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from untouched import assert_same, snapshot
 
 import ncdlib
 from ncdlib import masking, rescaling, spaces
@@ -409,7 +410,7 @@ def test_synflow_takes_batchnorm_out_and_leaves_other_norms():
         without == ncdlib.score(model, images, "synflow", norm="none") == ncdlib.score(model, images, "synflow", norm="bn")
     )
     twin = copy.deepcopy(model)
-    with rescaling.replaced(twin, "ln"):
+    with rescaling.nir(twin, "ln"):
         expected = textbook_synflow(twin, images, labels)
     assert ncdlib.score(model, images, "synflow", norm="ln") == pytest.approx(expected) and expected != pytest.approx(
         without
@@ -525,24 +526,6 @@ def test_number_of_passes(names, sizes):
     assert counted.sizes == sizes
     for name in names:
         assert ncdlib.score(model, images, name, labels=labels) == together[name]
-
-
-def snapshot(model: nn.Module) -> tuple:
-    """Everything that scoring might change."""
-    modules = {
-        name: (id(m), m.training, dict(m._forward_hooks), dict(m._forward_pre_hooks)) for name, m in model.named_modules()
-    }
-    parameters = {name: (id(p), p.clone(), p.requires_grad, p.grad) for name, p in model.named_parameters()}
-    return modules, parameters, {name: b.clone() for name, b in model.named_buffers()}, torch.random.get_rng_state()
-
-
-def assert_same(before: tuple, after: tuple) -> None:
-    assert before[0] == after[0] and before[1].keys() == after[1].keys() and torch.equal(before[3], after[3])
-    for name, (identity, value, requires_grad, grad) in before[1].items():
-        now = after[1][name]
-        assert now[0] == identity and torch.equal(now[1], value) and now[2] == requires_grad and now[3] is grad is None
-    for name, value in before[2].items():
-        assert torch.equal(after[2][name], value), name
 
 
 @pytest.mark.parametrize(("alpha", "norm", "mode"), [(0.0, None, "train"), (0.5, "ln", "train"), (0.5, None, "eval")])

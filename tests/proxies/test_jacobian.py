@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from test_measure import assert_same, snapshot
 import torch
 from torch import Tensor, nn
+from untouched import assert_same, snapshot
 
 import ncdlib
 from ncdlib import masking, rescaling, spaces
@@ -119,7 +119,7 @@ def test_equals_its_textbook_form(setting, name):
 def test_equals_its_textbook_form_under_masks_and_another_norm(name):
     model, (images, labels) = nasbench201(), batch(6, 3, 8, 8)
     twin = copy.deepcopy(model)
-    with rescaling.replaced(twin, "ln"):
+    with rescaling.nir(twin, "ln"):
         expected = TEXTBOOK[name](twin, images, labels)
     assert ncdlib.score(model, images, name, labels=labels, norm="ln") == pytest.approx(expected, rel=1e-7)
     if name != "ntk":  # its textbook form runs often, and would draw other masks each time

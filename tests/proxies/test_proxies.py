@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from test_measure import assert_same, snapshot
 import torch
 from torch import nn
+from untouched import assert_same, snapshot
 
 import ncdlib
 from ncdlib import images, proxies, spaces
@@ -55,7 +55,7 @@ def test_the_model_is_left_alone_and_the_seed_decides(proxy):
     again = ncdlib.score(model, IMAGES, proxy, labels=LABELS, alpha=0.3, seed=3)
     torch.manual_seed(0)
     assert first == again or (math.isnan(first) and math.isnan(again))
-    torch.set_rng_state(before[3])
+    torch.set_rng_state(before[-1])
     ncdlib.score(model, IMAGES, proxy, labels=LABELS, mode="eval" if proxy != "zen" else "train")
     assert_same(before, snapshot(model))
     assert not frozen.requires_grad and last.requires_grad
@@ -154,7 +154,7 @@ def test_score_space_ranks_the_set_of_each_setting(proxy, tmp_path):
         ]
         mine = rows[(rows.seed == seed) & (rows.proxy == proxy)].set_index("arch").score.loc[archs]
         np.testing.assert_array_equal(mine, proxies.get(proxy).function(*columns))
-    stored = ncdlib.table.read(tmp_path / "scores.parquet")
+    stored = ncdlib.scoring.file.read(tmp_path / "scores.parquet")
     assert set(stored["proxy"]) == {*proxies.get(proxy).of, "params"}  # ranks depend on the set, and are not stored
 
 

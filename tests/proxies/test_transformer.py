@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 import pytest
-from test_measure import assert_same, snapshot
 from threadpoolctl import threadpool_limits
 import torch
 from torch import nn
+from untouched import assert_same, snapshot
 
 import ncdlib
 from ncdlib import spaces

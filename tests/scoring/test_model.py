@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from untouched import assert_same, snapshot
 
 import ncdlib
 from ncdlib import spaces
@@ -17,23 +18,6 @@ IMAGES = torch.randn(6, 3, 16, 16)
 def network(seed: int = 0, **build) -> nn.Module:
     torch.manual_seed(seed)
     return spaces.get("nasbench201").build(CELL, channels=8, cells_per_stage=1, **build)
-
-
-def snapshot(model: nn.Module) -> tuple:
-    modules = {
-        name: (id(m), m.training, dict(m.__dict__.get("_forward_pre_hooks", {}))) for name, m in model.named_modules()
-    }
-    tracking = [m.track_running_stats for m in model.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
-    tensors = {key: (id(value), value.clone()) for key, value in model.state_dict(keep_vars=True).items()}
-    return modules, tracking, tensors, torch.random.get_rng_state()
-
-
-def assert_same(before: tuple, after: tuple) -> None:
-    assert before[0] == after[0] and before[1] == after[1]
-    assert before[2].keys() == after[2].keys()
-    for key, (identity, value) in before[2].items():
-        assert after[2][key][0] == identity and torch.equal(after[2][key][1], value), key
-    assert torch.equal(before[3], after[3])
 
 
 class Counter(nn.Module):

@@ -189,7 +189,7 @@ def test_codes_are_taken_at_the_mlps_and_masks_reach_every_linear_layer():
     for module in network.modules():
         if isinstance(module, masking.LAYERS):
             module.register_forward_pre_hook(lambda layer, inputs: masked.append(layer))
-    with torch.no_grad(), activations.recorded(network, [lambda code: code.shape[1]], n=2) as layers:
+    with torch.no_grad(), activations.record_codes(network, [lambda code: code.shape[1]], n=2) as layers:
         plain = network(x)
         assert [layer.summaries[0] for layer in layers] == [5 * int(arch.embed * ratio) for ratio in arch.ratios]
         assert len(masked) == len(set(masked)) == 2 + TINY.convolutions(arch)  # patch embedding and head are fixed

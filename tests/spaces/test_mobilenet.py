@@ -283,7 +283,7 @@ def test_the_seed_decides_the_network(space, arch):
 )
 def test_codes_are_recorded_at_every_activation(space, arch, layers):
     network = space.build(arch, activation="relu", classes=10)
-    with torch.no_grad(), activations.recorded(network, [lambda code: code.shape], n=2) as recorded:
+    with torch.no_grad(), activations.record_codes(network, [lambda code: code.shape], n=2) as recorded:
         network(torch.randn(2, 3, 32, 32))
     assert len(recorded) == layers
     assert all(layer.times == 1 for layer in recorded)

@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import chisquare
 import torch
 
-from ncdlib.activations import recorded
+from ncdlib.activations import record_codes
 from ncdlib.spaces.nasbench101 import EXAMPLE, OPS, Cell, Cell101, NASBench101, pruned_matrices
 
 SPACE = NASBench101()
@@ -262,7 +262,7 @@ def test_random_cells_run_and_torch_seed_decides_them(norm):
         for complete in (True, False):
             torch.manual_seed(0)
             net = SPACE.build(str(arch), norm, "silu", complete=complete, **SMALL)
-            with torch.no_grad(), recorded(net, [torch.clone], n=4) as layers:
+            with torch.no_grad(), record_codes(net, [torch.clone], n=4) as layers:
                 outputs.append(net(x))
         assert outputs[0].shape == (4, 10)
         assert outputs[0].isfinite().all()

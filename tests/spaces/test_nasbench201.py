@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from ncdlib.activations import recorded
+from ncdlib.activations import record_codes
 from ncdlib.spaces.blocks import AvgPool2d, EdgeCell
 from ncdlib.spaces.nasbench201 import EDGES, EXAMPLE, OPS, Cell201, NASBench201, edges
 
@@ -201,7 +201,7 @@ def run(arch, complete):
     torch.manual_seed(1)
     net = SPACE.build(arch, complete=complete, **SMALL)
     x = torch.randn(4, 3, 8, 8)
-    with torch.no_grad(), recorded(net, [torch.clone], n=4) as layers, FlopCounterMode(display=False) as flops:
+    with torch.no_grad(), record_codes(net, [torch.clone], n=4) as layers, FlopCounterMode(display=False) as flops:
         y = net(x)
     return y, [(layer.summaries[0], layer.times) for layer in layers], flops.get_total_flops()
 

@@ -13,7 +13,7 @@ from scipy.stats import chisquare
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ncdlib.activations import recorded
+from ncdlib.activations import record_codes
 from ncdlib.spaces.blocks import EdgeCell
 from ncdlib.spaces.transnas import EDGES, FactorizedReduce, Net, TransNASMacro, TransNASMicro, edges
 
@@ -200,7 +200,7 @@ def run(arch, complete):
     torch.manual_seed(1)
     net = MICRO.build(arch, complete=complete, channels=4)
     x = torch.randn(4, 3, 32, 32)
-    with torch.no_grad(), recorded(net, [torch.clone], n=4) as layers, FlopCounterMode(display=False) as flops:
+    with torch.no_grad(), record_codes(net, [torch.clone], n=4) as layers, FlopCounterMode(display=False) as flops:
         y = net(x)
     return y, [(layer.summaries[0], layer.times) for layer in layers], flops.get_total_flops()
 
