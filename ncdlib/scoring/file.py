@@ -63,9 +63,40 @@ class ScoreFile:
             return
         metadata = {"ncdlib": json.dumps({"settings": self.settings, "torch": torch.__version__.partition("+")[0]})}
         table = pa.Table.from_pandas(self.rows, schema=SCHEMA, preserve_index=False).replace_schema_metadata(metadata)
-        partial = self.path.with_name(self.path.name + ".partial")
-        pq.write_table(table, partial, compression="zstd")
-        partial.replace(self.path)
+        with written(self.path) as partial:
+            pq.write_table(table, partial, compression="zstd")
+
+
+@contextmanager
+def locked(path: str | Path, message: str) -> Iterator[None]:
+    """Hold the lock of a file, `PATH.lock` beside it; RuntimeError with this message where another run holds it.
+
+    Two names of one file share its lock. The operating system frees the lock of a process that is killed.
+    """
+    lock = FileLock(f"{Path(path).resolve()}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RuntimeError(message) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def written(path: str | Path) -> Iterator[Path]:
+    """A path beside a file to write to, which takes the file's place at the end, so that the file is whole at any moment.
+
+    After an error the file is as it was, and the path is removed. A link is followed: the file that it names is written.
+    """
+    target = Path(path).resolve()
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        yield partial
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -75,17 +106,10 @@ def opened(path: str | Path | None, settings: dict[str, Any]) -> Iterator[ScoreF
         yield ScoreFile(None, settings)
         return
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(f"{path}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RuntimeError(f"another run is writing {path}: wait for it to end, or write to another file") from None
-    try:
+    with locked(path, f"another run is writing {path}: wait for it to end, or write to another file"):
         file = ScoreFile(path, settings)
         yield file
         file.sort()
-    finally:
-        lock.release()
 
 
 def empty() -> pd.DataFrame:
