@@ -4,7 +4,7 @@ An activation's *code* is one bit a unit and image: does its input exceed zero? 
 activation module, summarised at once while they are still in cache, and never kept.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,8 @@ from jaxtyping import Float, Int8
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
 MODULES: tuple[type[nn.Module], ...] = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish,
@@ -23,6 +25,16 @@ MODULES: tuple[type[nn.Module], ...] = (
 BY_NAME: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU, "relu6": nn.ReLU6, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU, "gelu": nn.GELU, "silu": nn.SiLU,
     "hardswish": nn.Hardswish,
+}  # fmt: skip
+
+FUNCTIONS = {
+    function: name
+    for name in (
+        "relu", "relu_", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "celu", "selu", "gelu", "silu", "mish",
+        "hardswish", "hardtanh", "tanh", "sigmoid", "hardsigmoid", "softplus", "logsigmoid", "softsign",
+    )
+    for home in (torch, nn.functional, Tensor)
+    if (function := getattr(home, name, None)) is not None
 }  # fmt: skip
 
 Summary = Callable[[Int8[Tensor, "n d"]], Any]
@@ -112,14 +124,48 @@ def record_codes(model: nn.Module, summaries: Sequence[Summary], n: int, count: 
         deferred.clear()
         seen.clear()  # a module that reads one of these tensors later counts as a layer of its own
 
-    handles = [
-        module.register_forward_pre_hook(record)
+    recorded = [
+        module
         for module in model.modules()
         if (isinstance(module, MODULES) if count == "once" else "ReLU" in type(module).__name__)
     ]
-    try:
+    with hooked(module.register_forward_pre_hook(record) for module in recorded):
         yield layers
         summarise_deferred()
+
+
+@contextmanager
+def hooked(handles: Iterable[RemovableHandle]) -> Iterator[None]:
+    """While open, hooks are registered: `handles` registers them, one after another."""
+    registered: list[RemovableHandle] = []
+    try:
+        registered.extend(handles)
+        yield
     finally:
-        for handle in handles:
+        for handle in registered:
             handle.remove()
+
+
+@contextmanager
+def functions_called(model: nn.Module, n: int) -> Iterator[set[str]]:
+    """While open, fill the set that it yields with the names of the activations that `model` calls as functions.
+
+    `record_codes` sees modules only. What a module of `MODULES` calls itself does not count, nor does what is applied to a
+    tensor without the `n` images in its first dimension, such as a parameter. Costs some microseconds for each operation.
+    """
+    names: set[str] = set()
+    read: weakref.ref[Tensor] | None = None  # what the activation module that runs at present reads
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        nonlocal read
+        read = weakref.ref(inputs[0])
+
+    class Watch(TorchFunctionMode):
+        def __torch_function__(self, func: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None) -> object:
+            x = args[0] if func in FUNCTIONS and args else None
+            if x is not None and x.dim() > 1 and len(x) == n and (read is None or read() is not x):
+                names.add(FUNCTIONS[func])
+            return func(*args, **(kwargs or {}))
+
+    with hooked(m.register_forward_pre_hook(note) for m in model.modules() if isinstance(m, MODULES)), Watch():
+        yield names

@@ -3,22 +3,28 @@
 The kept inputs are not scaled up: masking makes the sums of activations smaller on purpose.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from numbers import Real
+from typing import Any
 
 from jaxtyping import Float
 import torch
 from torch import Tensor, nn
 
+from ncdlib.activations import hooked
+
 KINDS = ("sample", "shared", "channel", "channel_shared")
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 LAYERS = (*CONVOLUTIONS, nn.Linear)
 
+Draw = Callable[..., Tensor]  # the masked input, from the input and `channels_last`
+
 
 def check(alpha: float, kind: str) -> None:
     """Raise ValueError unless 0 <= alpha < 1 and the kind of mask exists."""
-    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not 0 <= alpha < 1:
+    if not isinstance(alpha, Real) or isinstance(alpha, bool) or not 0 <= alpha < 1:
         raise ValueError(f"alpha is the share of inputs masked, a number from 0 up to, not including, 1: got {alpha!r}")
     if kind not in KINDS:
         raise ValueError(f"unknown mask {kind!r}: use one of {', '.join(KINDS)}")
@@ -60,27 +66,72 @@ def masked(
 
 @contextmanager
 def sam(model: nn.Module, alpha: float, mask: str = "sample", seed: int = 0) -> Iterator[None]:
-    """While open, mask the input of every convolution and linear layer of `model`; alpha = 0 changes nothing.
+    """While open, mask the input of every convolution, linear layer and attention of `model`; alpha = 0 changes nothing.
 
     Every layer draws from a generator of its own, seeded by `seed` and the layer's position among the layers, so that a
     layer's masks do not depend on which other layers run, or when. Further calls of a layer draw further masks.
+    Raises ValueError where the model has run and no mask was drawn.
     """
     check(alpha, mask)
     if alpha == 0:
         yield
         return
-    generators: dict[nn.Module, torch.Generator] = {}
+    generators: dict[int, torch.Generator] = {}
+    runs: list[nn.Module] = []
+
+    def draw(index: int, x: Tensor, channels_last: bool) -> Tensor:
+        if index not in generators:
+            generators[index] = torch.Generator(x.device).manual_seed((seed * 1_000_003 + index) % 2**63)
+        return masked(x, alpha, mask, generators[index], channels_last)
 
     def mask_input(index: int, layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        x = inputs[0]
-        if layer not in generators:
-            generators[layer] = torch.Generator(x.device).manual_seed((seed * 1_000_003 + index) % 2**63)
-        return (masked(x, alpha, mask, generators[layer], isinstance(layer, nn.Linear)), *inputs[1:])
+        return (draw(index, inputs[0], isinstance(layer, nn.Linear)), *inputs[1:])
 
     layers = [module for module in model.modules() if isinstance(module, LAYERS)]
-    handles = [layer.register_forward_pre_hook(partial(mask_input, i)) for i, layer in enumerate(layers)]
-    try:
+    attentions = [module for module in model.modules() if isinstance(module, nn.MultiheadAttention)]
+    hooks = (layer.register_forward_pre_hook(partial(mask_input, i)) for i, layer in enumerate(layers))
+    with ExitStack() as stack:
+        stack.enter_context(hooked(hooks))
+        stack.enter_context(hooked([model.register_forward_pre_hook(lambda *_: runs.append(model))]))
+        for i, attention in enumerate(attentions, len(layers)):
+            heads = layers.index(attention.out_proj)
+            stack.enter_context(_attention_masked(attention, partial(draw, i), partial(draw, heads)))
         yield
+    if runs and not generators:
+        raise ValueError(
+            f"alpha = {alpha} masked nothing: SAM masks the inputs of convolutions, nn.Linear and nn.MultiheadAttention "
+            "that run as modules; write functions such as F.conv2d as modules, and score a model before it is compiled"
+        )
+
+
+@contextmanager
+def _attention_masked(attention: nn.MultiheadAttention, draw_inputs: Draw, draw_heads: Draw) -> Iterator[None]:
+    """While open, mask the inputs of an attention's projections, which it runs as functions.
+
+    Query, key and value share a mask where they are one tensor, which one layer then projects. To reach the input of the
+    output projection, the attention runs with the identity in its place, and the projection follows.
+    """
+    projection = attention.out_proj
+
+    def draw(x: Tensor, drawn_by: Draw) -> Tensor:
+        if attention.batch_first or x.dim() < 3:
+            return drawn_by(x, channels_last=True)
+        return drawn_by(x.transpose(0, 1), channels_last=True).transpose(0, 1)
+
+    def before(module: nn.Module, args: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        inputs = (*args[:3], *(named[name] for name in ("query", "key", "value") if name in named))
+        masks = {key: draw(x, draw_inputs) for key, x in {id(x): x for x in inputs}.items()}
+        identity = attention._modules["out_proj"] = nn.Module()
+        identity.weight = torch.eye(attention.embed_dim, dtype=inputs[0].dtype, device=inputs[0].device)
+        identity.bias = inputs[0].new_zeros(attention.embed_dim)
+        return tuple(masks.get(id(x), x) for x in args), {name: masks.get(id(x), x) for name, x in named.items()}
+
+    def after(module: nn.Module, inputs: tuple, output: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor | None]:
+        attention._modules["out_proj"] = projection
+        return nn.functional.linear(draw(output[0], draw_heads), projection.weight, projection.bias), output[1]
+
+    try:
+        with hooked([attention.register_forward_pre_hook(before, with_kwargs=True), attention.register_forward_hook(after)]):
+            yield
     finally:
-        for handle in handles:
-            handle.remove()
+        attention._modules["out_proj"] = projection  # the attention may have failed

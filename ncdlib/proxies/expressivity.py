@@ -1,7 +1,6 @@
 """Proxies that read feature maps: how far they move, how their channels correlate, and the parts of AZ-NAS."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 import math
 import weakref
 
@@ -11,9 +10,9 @@ from scipy.stats import rankdata
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils.hooks import RemovableHandle
 
 from ncdlib import masking
+from ncdlib.activations import hooked
 from ncdlib.proxies.gradient import gradients_of
 from ncdlib.proxies.jacobian import correlation
 
@@ -57,7 +56,7 @@ def zen(model: nn.Module, images: Float[Tensor, "n ..."], repeats: int = 32, gam
         for _ in range(repeats):
             weights, x = _gaussian(model), _noise(images)
             log_scales.clear()
-            with _hooks(norm.register_forward_pre_hook(scale) for norm in norms):
+            with hooked(norm.register_forward_pre_hook(scale) for norm in norms):
                 feature = _before_pooling(model, weights, x)
             moved = feature - _before_pooling(model, weights, x + gamma * _noise(images))
             distance = float(moved.abs().flatten(1).sum(1).mean())
@@ -96,7 +95,7 @@ def meco(model: nn.Module, images: Float[Tensor, "n ..."]) -> float:
         if len(rows) < rows.shape[1]:
             matrices.append((correlation(rows), times))
 
-    with torch.no_grad(), _hooks(module.register_forward_hook(correlate) for module in model.modules()):
+    with torch.no_grad(), hooked(module.register_forward_hook(correlate) for module in model.modules()):
         model(images[:1])
     total = 0.0
     for size in sorted({len(matrix) for matrix, _ in matrices}):
@@ -246,7 +245,7 @@ def _run(model: nn.Module, weights: dict[str, Tensor], images: Tensor, see: Call
         shown += 1
         return see(output)
 
-    with _hooks(block.register_forward_hook(show) for block in blocks(model)):
+    with hooked(block.register_forward_hook(show) for block in blocks(model)):
         functional_call(model, weights, (images,))
     if shown < 2:
         told = f"but in this model {shown} put out a feature map"
@@ -266,7 +265,7 @@ def _before_pooling(model: nn.Module, weights: dict[str, Tensor], images: Tensor
         last[:] = inputs[:1]
 
     pools = [module for module in model.modules() if isinstance(module, nn.AdaptiveAvgPool2d)]
-    with _hooks(pool.register_forward_pre_hook(keep) for pool in pools):
+    with hooked(pool.register_forward_pre_hook(keep) for pool in pools):
         functional_call(model, weights, (images,))
     if not last:
         raise ValueError("zen reads the features before an nn.AdaptiveAvgPool2d, but none runs: write the pooling as one")
@@ -287,14 +286,3 @@ def _gaussian(model: nn.Module) -> dict[str, Tensor]:
 def _noise(images: Tensor) -> Tensor:
     """N(0, 1) draws shaped and laid out as the images: the same draws in every memory layout."""
     return torch.empty_like(images).copy_(torch.randn(images.shape, dtype=images.dtype, device=images.device))
-
-
-@contextmanager
-def _hooks(handles: Iterator[RemovableHandle]) -> Iterator[None]:
-    """While open, these hooks stand."""
-    held = list(handles)
-    try:
-        yield
-    finally:
-        for handle in held:
-            handle.remove()

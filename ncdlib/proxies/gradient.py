@@ -17,6 +17,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from ncdlib import masking, rescaling
+from ncdlib.activations import hooked
 
 Weights = list[Tensor]
 
@@ -219,12 +220,8 @@ def watched(model: nn.Module, see: Callable[[str, nn.Module, Tensor], Tensor | N
         return see(name, layer, output)
 
     found = [(name, m) for name, m in model.named_modules() if isinstance(m, masking.LAYERS)]
-    handles = [layer.register_forward_hook(partial(meet, name)) for name, layer in found]
-    try:
+    with hooked(layer.register_forward_hook(partial(meet, name)) for name, layer in found):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def without_batchnorm(model: nn.Module) -> AbstractContextManager[None]:

@@ -1,8 +1,10 @@
-"""Score one model on one batch: the door to every proxy."""
+"""Score one model on one batch, by any of the proxies."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 import math
+from numbers import Integral
 from typing import NamedTuple
 import warnings
 
@@ -26,6 +28,39 @@ def methods(alpha: float = 0.95) -> dict[str, Method]:
     return {"plain": Method(0.0, "bn"), "SAM": Method(alpha, "bn"), "NIR": Method(0.0, "ln"), "NCD": Method(alpha, "ln")}
 
 
+@dataclass(frozen=True)
+class Setting:
+    """How a model runs while it is scored; see `score`. ValueError where a value is none of those that it lists."""
+
+    alpha: float = 0.0
+    mask: str = "sample"
+    norm: str | None = None
+    mode: str = "train"
+    seed: int = 0
+    count: str = "once"
+
+    def __post_init__(self) -> None:
+        masking.check(self.alpha, self.mask)
+        if self.mode not in ("train", "eval"):
+            raise ValueError(f"unknown mode {self.mode!r}: use 'train' or 'eval'")
+        if self.count not in ("once", "legacy"):
+            raise ValueError(f"unknown count {self.count!r}: use 'once' or 'legacy'")
+
+    @contextmanager
+    def applied(self, model: nn.Module, images: Tensor, masks: bool = True) -> Iterator[None]:
+        """The model as it is to be scored, at the same draws each time: what runs before does not matter."""
+        with (
+            torch.inference_mode(False),  # inside a caller's own, tensors would have no version
+            torch.no_grad(),
+            _untouched(model, self.mode),
+            rescaling.nir(model, self.norm),
+            masking.sam(model, self.alpha if masks else 0.0, self.mask, self.seed),
+            _runs_on(images),
+        ):
+            torch.manual_seed(self.seed)
+            yield
+
+
 def score(
     model: nn.Module,
     images: Tensor,
@@ -39,13 +74,13 @@ def score(
     seed: int = 0,
     count: str = "once",
 ) -> float | dict[str, float]:
-    """Score a model at hand on a batch of images: a number for one proxy, a dictionary for a list of them.
+    """Score a model on a batch of images: a number for one proxy, a dictionary for a list of them.
 
     - `images`: (n, channels, height, width), or whatever the model takes, n >= 2. A channels-last batch stays so, which
       is faster on a CPU; results then differ in the last bits of the activations.
     - `labels`: (n,), the class of each image, for proxies that need them: see `proxies.PROXIES`.
-    - `alpha`: the share of the inputs of each convolution and linear layer that SAM masks (Eq. 4); `mask`: what a draw of
-      the mask is shared by, see `masking.masked`.
+    - `alpha`: the share of the inputs of each convolution, linear layer and attention that SAM masks (Eq. 4); `mask`: what
+      a draw of the mask is shared by, see `masking.masked`.
     - `norm`: what takes BatchNorm's place while scoring, see `rescaling.make`: "ln" is the paper's NIR. None keeps the
       network as it is.
     - `mode`: "train" normalises with the batch's own statistics, as the published code does; "eval" with the stored ones.
@@ -53,67 +88,104 @@ def score(
     - `count`: "legacy" counts blocks named like ReLU twice, as published NWOT code does; see `activations.record_codes`.
 
     The model is left as it was: parameters, buffers, training mode, hooks; so is the global random state. A score that a
-    proxy does not define is nan. Raises ValueError for arguments that cannot be scored, and says why.
+    proxy does not define is nan. Raises ValueError for arguments that cannot be scored, and says why; warns where codes
+    miss activations that the model calls as functions.
     """
-    names = [proxy] if isinstance(proxy, str) else list(proxy)
-    definitions = {name: proxies.get(name) for name in names}
-    needed = {name: proxies.get(name) for name in proxies.parts(names)}
-    if not names:
-        raise ValueError(f"no proxy asked for: use one or more of {', '.join(proxies.names())}")
-    if mode not in ("train", "eval"):
-        raise ValueError(f"unknown mode {mode!r}: use 'train' or 'eval'")
-    if count not in ("once", "legacy"):
-        raise ValueError(f"unknown count {count!r}: use 'once' or 'legacy'")
-    masking.check(alpha, mask)
-    for name, p in definitions.items():
-        if p.reads == "ranks":
-            raise ValueError(f"{name!r} ranks a set of networks: use score_space, or ask for its parts, {', '.join(p.of)}")
+    names = [proxy] if isinstance(proxy, str) else proxy
+    setting = Setting(alpha, mask, norm, mode, whole_seed(seed), count)
+    _check_model(model)
+    scores = evaluate(model, images, names, labels, setting, functions=count == "once")
+    return scores[proxy] if isinstance(proxy, str) else scores
+
+
+def evaluate(
+    model: nn.Module,
+    images: object,
+    names: object,
+    labels: object,
+    setting: Setting,
+    functions: bool = False,
+) -> dict[str, float]:
+    """`score` for a list of proxies; `functions` looks for activations that codes miss, which takes time."""
+    definitions = _checked_proxies(names)
+    needed = {name: proxies.get(name) for name in proxies.parts(definitions)}
     images = _checked(images, model)
     labels = _checked_labels(labels, images, [name for name, p in needed.items() if p.labels])
-
-    @contextmanager
-    def as_asked(alpha: float = alpha) -> Iterator[None]:
-        """The model as it is to be scored, at the same draws each time: what runs before does not matter."""
-        with (
-            torch.inference_mode(False),  # inside a caller's own, tensors would have no version
-            torch.no_grad(),
-            _untouched(model, mode),
-            rescaling.nir(model, norm),
-            masking.sam(model, alpha, mask, seed),
-            _runs_on(images),
-        ):
-            torch.manual_seed(seed)
-            yield
-
+    reads = {kind: [name for name, p in needed.items() if p.reads == kind] for kind in ("codes", "gradients")}
     scores: dict[str, float] = {}
-    reductions = {name: REDUCTIONS[name] for name, p in needed.items() if p.reads == "codes"}
-    if reductions:
-        summaries = list(dict.fromkeys(r.summarise for r in reductions.values()))  # proxies may share one
-        with as_asked(), activations.record_codes(model, summaries, len(images), count) as layers:
-            model(images)
-        if not layers:
-            raise ValueError(
-                "the model ran no activation module: codes are read at modules such as nn.ReLU or nn.GELU, and a "
-                "function such as torch.relu is not seen; write activations as modules"
-            )
-        for name, (summarise, combine) in reductions.items():
-            scores[name] = combine([(layer.summaries[summaries.index(summarise)], layer.times) for layer in layers])
-    by_gradients = [name for name, p in needed.items() if p.reads == "gradients"]
-    if by_gradients:
-        with _nan_where_not_finite(scores, by_gradients), as_asked(), torch.enable_grad():
+    if reads["codes"]:
+        with setting.applied(model, images):
+            scores |= _by_codes(model, images, reads["codes"], setting.count, functions)
+    if reads["gradients"]:
+        with _nan_where_not_finite(scores, reads["gradients"]), setting.applied(model, images), torch.enable_grad():
             weights, gradients = loss_gradients(model, images, labels)
-            scores |= {name: needed[name].function(weights, gradients) for name in by_gradients}
+            scores |= {name: needed[name].function(weights, gradients) for name in reads["gradients"]}
     for name, p in needed.items():
         if p.reads == "structure":
-            with as_asked(alpha=0.0):
+            with setting.applied(model, images, masks=False):
                 scores[name] = p.function(model, images)
         elif p.reads == "network":
-            with _nan_where_not_finite(scores, [name]), as_asked(), torch.enable_grad():
+            with _nan_where_not_finite(scores, [name]), setting.applied(model, images), torch.enable_grad():
                 scores[name] = p.function(model, images, *([labels] if p.labels else []))
     for name, p in definitions.items():
         if p.reads == "scores":
             scores[name] = p.function(*(scores[part] for part in p.of))
-    return scores[proxy] if isinstance(proxy, str) else {name: scores[name] for name in names}
+    return {name: scores[name] for name in names}
+
+
+def _by_codes(model: nn.Module, images: Tensor, names: list[str], count: str, functions: bool) -> dict[str, float]:
+    """The scores of the proxies that read activation codes, all from one forward pass."""
+    reductions = {name: REDUCTIONS[name] for name in names}
+    summaries = list(dict.fromkeys(r.summarise for r in reductions.values()))  # proxies may share one
+    watch = activations.functions_called(model, len(images)) if functions else nullcontext(())
+    with watch as unseen, activations.record_codes(model, summaries, len(images), count) as layers:
+        model(images)
+    if not layers:
+        called = f" (it called {', '.join(sorted(unseen))})" if unseen else ""
+        raise ValueError(
+            "the model ran no activation module: codes are read at modules such as nn.ReLU or nn.GELU, and a "
+            f"function such as torch.relu is not seen{called}; write activations as modules"
+        )
+    if unseen:
+        warnings.warn(
+            f"the model calls activations as functions ({', '.join(sorted(unseen))}), which codes do not hold: the score "
+            "reads its activation modules alone; write activations as modules such as nn.ReLU",
+            stacklevel=4,
+        )
+    return {
+        name: combine([(layer.summaries[summaries.index(summarise)], layer.times) for layer in layers])
+        for name, (summarise, combine) in reductions.items()
+    }
+
+
+def whole_seed(seed: object) -> int:
+    """A seed as an int, or ValueError."""
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        raise ValueError(f"a seed is a whole number from 0 up to, not including, 2**63: got {seed!r}")
+    return int(seed)
+
+
+def _check_model(model: object) -> None:
+    """Raise ValueError unless hooks reach the model's modules, and its parameters exist."""
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"the model must be a torch.nn.Module, got {type(model).__name__}")
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise ValueError("a scripted or traced model takes no hooks: score the nn.Module that it was made from")
+    if any(nn.parameter.is_lazy(parameter) for parameter in model.parameters()):
+        raise ValueError("the model has lazy layers, whose weights do not exist yet: run it once on a batch first")
+
+
+def _checked_proxies(names: object) -> dict[str, proxies.Proxy]:
+    """The proxies of these names that can score one model, or ValueError."""
+    if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"proxy must be a name or a list of names, got {names!r}: use {', '.join(proxies.names())}")
+    definitions = {name: proxies.get(name) for name in names}
+    if not definitions:
+        raise ValueError(f"no proxy asked for: use one or more of {', '.join(proxies.names())}")
+    for name, p in definitions.items():
+        if p.reads == "ranks":
+            raise ValueError(f"{name!r} ranks a set of networks: use score_space, or ask for its parts, {', '.join(p.of)}")
+    return definitions
 
 
 def _checked(images: object, model: nn.Module) -> Tensor:
@@ -131,7 +203,7 @@ def _checked(images: object, model: nn.Module) -> Tensor:
     return (images.clone() if images.is_inference() else images).to(weight.device)
 
 
-def _checked_labels(labels: Tensor | None, images: Tensor, needing: list[str]) -> Tensor | None:
+def _checked_labels(labels: object, images: Tensor, needing: list[str]) -> Tensor | None:
     """The labels on the images' device where a proxy needs them, or ValueError."""
     if not needing:
         return None
@@ -139,7 +211,7 @@ def _checked_labels(labels: Tensor | None, images: Tensor, needing: list[str]) -
         raise ValueError(f"{needing[0]!r} needs labels: pass labels=, the class of each image, e.g. from images.labels")
     if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.dtype == torch.bool:
         raise ValueError(
-            f"labels must be {len(images)} whole numbers, one an image: got shape {tuple(labels.shape)} of {labels.dtype}"
+            f"labels must be {len(images)} whole numbers, one per image: got shape {tuple(labels.shape)} of {labels.dtype}"
         )
     return (labels.clone() if labels.is_inference() else labels).to(images.device, torch.int64)
 
@@ -150,7 +222,7 @@ def _nan_where_not_finite(scores: dict[str, float], names: list[str]) -> Iterato
     try:
         yield
     except NotFinite as error:
-        warnings.warn(f"{', '.join(names)}: {error}: the score is nan", stacklevel=4)
+        warnings.warn(f"{', '.join(names)}: {error}: the score is nan", stacklevel=5)
         scores.update(dict.fromkeys(names, math.nan))
 
 
@@ -177,7 +249,7 @@ def _untouched(model: nn.Module, mode: str) -> Iterator[None]:
     with torch.random.fork_rng(devices):
         try:
             for module, was in zip(modules, training, strict=True):
-                if was != (mode == "train"):  # setting an attribute of a module is dear
+                if was != (mode == "train"):  # setting an attribute of a module is slow
                     module.training = not was
             if mode == "train":
                 for module in tracking:

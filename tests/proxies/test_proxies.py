@@ -80,8 +80,8 @@ def test_labels_that_are_needed_are_asked_for(proxy):
     model = network_for(proxy)
     for labels, message in {
         None: f"'{proxy}' needs labels: pass labels=",
-        LABELS[:3]: r"labels must be 6 whole numbers, one an image: got shape \(3,\) of torch.int64",
-        LABELS.float(): r"labels must be 6 whole numbers, one an image: got shape \(6,\) of torch.float32",
+        LABELS[:3]: r"labels must be 6 whole numbers, one per image: got shape \(3,\) of torch.int64",
+        LABELS.float(): r"labels must be 6 whole numbers, one per image: got shape \(6,\) of torch.float32",
     }.items():
         with pytest.raises(ValueError, match=message):
             ncdlib.score(model, IMAGES, proxy, labels=labels)
