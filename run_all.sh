@@ -24,7 +24,7 @@ make_environment() { # in $1; its own pip comes from outside where the system's 
     echo "Making an environment in $1 with $("$base" --version)."
     "$base" -m venv --clear "$1" >/dev/null 2>&1 || {
         "$base" -m venv --clear --without-pip "$1"
-        "$base" -m pip --python "$1/bin/python" install -qq --disable-pip-version-check pip
+        "$base" -m pip --python "$1/bin/python" install -q --disable-pip-version-check pip
     }
 }
 
@@ -45,7 +45,7 @@ if [ "$own" = yes ]; then
     if [ ! -x "$python" ] || [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
         "$python" -m pip --version >/dev/null 2>&1 || make_environment "$environment"
         echo "Installing the project and the pinned packages into $environment: some minutes, once."
-        "$python" -m pip install -qq --disable-pip-version-check -c "$here/constraints.txt" -e "${here}[dev]"
+        "$python" -m pip install -q --disable-pip-version-check -c "$here/constraints.txt" -e "${here}[dev]"
         echo "$wanted" >"$stamp"
     fi
 elif ! "$python" -c 'import importlib.util as u, sys; sys.exit(not (u.find_spec("papermill") and u.find_spec("torch")))'; then
