@@ -1,4 +1,4 @@
-"""Ground truth: what it is, where it comes from, its checksum, its loader.
+"""Ground truth: tables of accuracies, their sources, checksums and loaders.
 
 `load(name)` gives a table, `names()` lists them, `describe(name)` says what the columns mean. The files come from their
 public addresses into `folder()` on first use; `python -m ncdlib.benchmarks` lists, fetches and verifies them.
@@ -10,9 +10,9 @@ import pandas as pd
 
 from ncdlib.benchmarks import files, readers
 from ncdlib.benchmarks.files import MissingData, fetch, folder
-from ncdlib.benchmarks.registry import TABLES, Metric, Table
+from ncdlib.benchmarks.registry import ATTACKS, TABLES, Metric, Table
 
-__all__ = ["Metric", "MissingData", "Table", "describe", "fetch", "files", "folder", "get", "load", "names"]
+__all__ = ["ATTACKS", "Metric", "MissingData", "Table", "describe", "fetch", "files", "folder", "get", "load", "names"]
 
 
 def names() -> list[str]:
@@ -21,19 +21,19 @@ def names() -> list[str]:
 
 
 def get(name: str) -> Table:
-    """What is known of a table without opening it."""
-    if name not in TABLES:
+    """What the registry says of a table. No file is read."""
+    if name not in names():
         raise ValueError(f"unknown benchmark {name!r}: use one of {', '.join(TABLES)}")
     return TABLES[name]
 
 
 def load(name: str, *, progress: bool = False) -> pd.DataFrame:
-    """The table of this name: columns that name the architecture, then one a metric.
+    """The table of this name: columns that name the architecture, then one column per metric.
 
     `attrs` holds the facts: name, space, split, licence, citation, labels and metrics, the last as in `describe`. The
     AutoFormer tables take further metrics from a user's own file in `folder()` (see `readers.with_own`).
 
-    Raises ValueError for an unknown name or a file that is not as published, `MissingData` for one that cannot be had.
+    Raises ValueError for an unknown name or a file that is not as published, `MissingData` for one that is absent and cannot be downloaded.
     """
     facts = get(name)
     table = facts.read(*(fetch(file, progress=progress) for file in facts.files))[[*facts.labels, *facts.metrics]]
@@ -57,5 +57,5 @@ def load(name: str, *, progress: bool = False) -> pd.DataFrame:
 
 
 def describe(name: str) -> pd.DataFrame:
-    """The metrics of a table, a row each: metric, unit, direction (which is better: higher, lower or none), description."""
+    """One row per metric of a table: metric, unit, direction (which is better: higher, lower or none), description."""
     return pd.DataFrame([{"metric": column, **asdict(metric)} for column, metric in get(name).metrics.items()])

@@ -13,7 +13,7 @@ TABLE_FILES = list(dict.fromkeys(name for table in TABLES.values() for name in t
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is 0, or 1 where a file is not as published or cannot be had."""
+    """Run one command; the exit status is 0, or 1 where a file is not as published or cannot be downloaded."""
     parser = argparse.ArgumentParser(prog="python -m ncdlib.benchmarks", description="Ground truth: list, fetch, verify.")
     commands = parser.add_subparsers(dest="command", metavar="list | fetch | verify")
     commands.add_parser("list", help="the tables: space, rows, metrics, and whether their files are here (the default)")
@@ -22,14 +22,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "verify", help="compare checksums without network; unless named, an absent file is no failure"
     )
     for command in (fetched, verified):
-        command.add_argument("names", nargs="*", help="tables or files (default: all; fetch leaves out the CIFAR-10 images)")
+        command.add_argument("names", nargs="*", help="tables or files (default: all; fetch leaves out the images)")
     chosen = parser.parse_args(arguments)
+    try:
+        folder()
+    except ValueError as error:
+        parser.error(str(error))
     if chosen.command in (None, "list"):
         print(listing())
         return 0
     unknown = [name for name in chosen.names if name not in TABLES and name not in files.names()]
     if unknown:
-        parser.error(f"unknown name {unknown[0]!r}: use tables ({', '.join(TABLES)}) or files ({', '.join(files.names())})")
+        parser.error(f"unknown name {unknown[0]!r}: use tables ({', '.join(TABLES)}) or files ({files.known()})")
     named = [file for name in chosen.names for file in (TABLES[name].files if name in TABLES else (name,))]
     wanted = list(dict.fromkeys(named)) or (TABLE_FILES if chosen.command == "fetch" else files.names())
     return check(wanted, download=chosen.command == "fetch", must_be_here=bool(named))

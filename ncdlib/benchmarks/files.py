@@ -12,7 +12,7 @@ import pooch
 
 
 class MissingData(OSError):
-    """A public file is not in the data folder and cannot be had from its address now."""
+    """A public file is not in the data folder and cannot be downloaded."""
 
 
 class Packaged(NamedTuple):
@@ -20,7 +20,7 @@ class Packaged(NamedTuple):
 
     package: str
     version: str
-    inside: str  # its place among the package's files
+    inside: str  # path among the package's files
     checksum: str
 
     @property
@@ -52,8 +52,12 @@ PACKAGED = {
 
 
 def folder() -> Path:
-    """Where the public files lie: NCDLIB_DATA_DIR where it is set, else the user's cache."""
-    return Path(os.environ.get("NCDLIB_DATA_DIR") or pooch.os_cache("ncdlib")).expanduser()
+    """The folder of the public files: NCDLIB_DATA_DIR where it is set, else the user's cache."""
+    chosen = os.environ.get("NCDLIB_DATA_DIR") or pooch.os_cache("ncdlib")
+    try:
+        return Path(chosen).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"NCDLIB_DATA_DIR is {chosen!r}, and there is no such home folder: give a full path") from error
 
 
 def names() -> list[str]:
@@ -61,21 +65,27 @@ def names() -> list[str]:
     return [*PACKAGED, *PUBLIC.registry]
 
 
+def known() -> str:
+    """The names of all files as text, one of the photographs as an example."""
+    photographs = [name for name in names() if "/" in name]
+    return ", ".join([name for name in names() if name not in photographs] + photographs[:1])
+
+
 def location(name: str) -> Path:
-    """Where a file lies, or would lie once it is fetched. MissingData where the package that brings it is not installed."""
+    """The path of a file, whether it is there or not. MissingData where the package that brings it is not installed."""
     return PACKAGED[name].path if name in PACKAGED else folder() / name
 
 
 def fetch(name: str, *, progress: bool = False) -> Path:
     """The path of a file whose checksum holds, downloaded first where the data folder lacks it.
 
-    A file that is in the folder is verified and used without network. It is never replaced.
+    A file in the folder is verified and used without network. It is never replaced.
 
     Raises ValueError for an unknown name and for a file that was altered or cut short, MissingData where the file is
-    absent and cannot be downloaded. Each says what to put where.
+    absent and cannot be downloaded. Each message says which file to put where.
     """
     if name not in names():
-        raise ValueError(f"unknown file {name!r}: use one of {', '.join(names())}")
+        raise ValueError(f"unknown file {name!r}: use one of {known()}")
     path = location(name)
     if not path.exists():
         _download(name, path, progress)
@@ -107,4 +117,4 @@ def _by_hand(name: str, path: Path) -> str:
         return PACKAGED[name].source
     if name in PUBLIC.urls:
         return f"download it from {PUBLIC.urls[name]} to {path}"
-    return f"use the archive cifar-10-binary.tar.gz, of which {name} is the beginning"
+    return f"use the archive cifar-10-binary.tar.gz: {name} is the beginning of its data_batch_1.bin"

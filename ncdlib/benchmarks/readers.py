@@ -1,11 +1,12 @@
-"""From a published file to a table: one function a format. None of them runs code that a file holds."""
+"""From a published file to a table: one function per format. No reader runs code from a file."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import io
 import json
 from pathlib import Path
 import pickle
 import re
+import sys
 from types import SimpleNamespace
 from typing import Any
 import zipfile
@@ -13,8 +14,7 @@ import zipfile
 import pandas as pd
 import yaml
 
-from ncdlib.spaces.autoformer import native
-
+NASBENCH201_OPS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")  # NASLib's order
 TRANSNAS_TASKS = ("class_scene", "class_object", "room_layout", "jigsaw", "segmentsemantic", "normal", "autoencoder")
 
 
@@ -39,18 +39,17 @@ class PlainUnpickler(pickle.Unpickler):
 
 def analog_nasbench(path: Path) -> pd.DataFrame:
     """data.anb of analog-nasbench: a pickled dict from a tuple of six operations to an object with its accuracies."""
-    ops = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
     with path.open("rb") as stream:
         classes = ("analognasbench.data.Architecture", "analognasbench.data.DriftMeasurement")
         cells = PlainUnpickler(stream, classes).load()
+    archs = [_nasbench201_native(key) for key in cells]
+    return pd.DataFrame({"arch": archs, "cifar10": [cell.baseline_accuracy for cell in cells.values()]})
 
-    def string(key: tuple[int, ...]) -> str:  # the key runs over the edges 0>1, 0>2, 0>3, 1>2, 1>3, 2>3
-        a, b, d, c, e, f = (ops[i] for i in key)
-        return f"|{a}~0|+|{b}~0|{c}~1|+|{d}~0|{e}~1|{f}~2|"
 
-    return pd.DataFrame(
-        {"arch": [string(key) for key in cells], "cifar10": [cell.baseline_accuracy for cell in cells.values()]}
-    )
+def _nasbench201_native(key: Sequence[int]) -> str:
+    """The native string of NASLib's six operation indices, for the edges 0>1, 0>2, 0>3, 1>2, 1>3, 2>3."""
+    a, b, d, c, e, f = (NASBENCH201_OPS[i] for i in key)
+    return f"|{a}~0|+|{b}~0|{c}~1|+|{d}~0|{e}~1|{f}~2|"
 
 
 def nats_bench(path: Path) -> pd.DataFrame:
@@ -63,6 +62,14 @@ def nats_bench(path: Path) -> pd.DataFrame:
         "ImageNetTestAccuracy200Epochs": "imagenet16_120",
     }
     return pd.read_csv(path).rename(columns=columns)[list(columns.values())]
+
+
+def nasbench201_robust(path: Path) -> pd.DataFrame:
+    """robustness_targets.csv: one row per cell, columns such as aa_apgd-ce@Linf_eps-0.5, which becomes apgd_0.5."""
+    table = pd.read_csv(path)
+    table.insert(0, "arch", [_nasbench201_native([int(digit) for digit in re.findall(r"\d", net)]) for net in table.net])
+    names = table.columns.str.replace(r"^(?:aa_)?([a-z]+)(?:-ce)?@Linf_eps-([\d.]+?)(?:\.0)?$", r"\1_\2", regex=True)
+    return table.set_axis(names, axis=1).rename(columns={"val_accs": "clean"})
 
 
 def nasbench101(path: Path) -> pd.DataFrame:
@@ -81,7 +88,7 @@ def nasbench101(path: Path) -> pd.DataFrame:
 
 
 def transnas(path: Path, kind: str) -> pd.DataFrame:
-    """A zip of JSON lists, a few a task: the tuple of an architecture is its native digits. `kind`: micro or macro."""
+    """A zip of JSON lists, several per task; the tuple of an architecture holds its native digits. `kind`: micro or macro."""
     columns = {}
     with zipfile.ZipFile(path) as archive:
         for task in TRANSNAS_TASKS:
@@ -108,7 +115,7 @@ def swap_darts(path: Path) -> pd.DataFrame:
 
 def robust_darts(results: Path, archs: Path, config: Path) -> pd.DataFrame:
     """The three YAML files of RobustDARTS' evaluation, keyed by space_dataset_regulariser, then by its strength."""
-    accuracy, genotype, size = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in (results, archs, config))
+    accuracy, genotype, size = (_plain_yaml(path) for path in (results, archs, config))
     rows = []
     for run, by_strength in accuracy.items():
         space, dataset, regulariser = run.split("_")
@@ -128,21 +135,19 @@ def robust_darts(results: Path, archs: Path, config: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _plain_yaml(path: Path) -> dict[str, Any]:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"{path} is not YAML of plain values: {error}") from error
+
+
 def nasbench_macro(path: Path) -> pd.DataFrame:
     """nas-bench-macro_cifar10.json: a dict from the code to three trainings."""
     cells = json.loads(path.read_text(encoding="utf-8"))
-    rows = [
-        {
-            "arch": arch,
-            "cifar10": cell["mean_acc"],
-            "cifar10_std": cell["std"],
-            **{f"cifar10_run{i}": run for i, run in enumerate(cell["test_acc"], start=1)},
-            "params": cell["params"],
-            "flops": cell["flops"],
-        }
-        for arch, cell in sorted(cells.items())
-    ]
-    return pd.DataFrame(rows)
+    table = pd.DataFrame.from_dict(cells, orient="index").sort_index().rename_axis("arch").reset_index()
+    table[[f"cifar10_run{i}" for i in (1, 2, 3)]] = table.test_acc.tolist()
+    return table.rename(columns={"mean_acc": "cifar10", "std": "cifar10_std"})
 
 
 def autoprox(*paths: Path) -> pd.DataFrame:
@@ -156,7 +161,7 @@ def autoprox(*paths: Path) -> pd.DataFrame:
             if subset == "pit":
                 names = {"arch": json.dumps(arch, sort_keys=True), "space": "pit"}
             else:
-                text = native(arch["depth"], arch["hidden_dim"], arch["num_heads"], arch["mlp_ratio"])
+                text = _autoformer_native(arch["hidden_dim"], arch["num_heads"], arch["mlp_ratio"])
                 names = {"arch": text, "space": "autoformer_tiny"}
             rows.append({**names, "subset": subset, **record})
     columns = {
@@ -174,24 +179,31 @@ def autoprox(*paths: Path) -> pd.DataFrame:
 
 def autoformer(path: Path) -> pd.DataFrame:
     """A JSON file of OoD-ViT-NAS: a dict from an index to an AutoFormer subnet and its accuracies."""
-    return pd.DataFrame(_vit_record(where, record) for where, record in _records(path))
+    try:
+        return pd.DataFrame(_vit_record(where, record) for where, record in _records(path))
+    except RecursionError:
+        raise ValueError(f"{path} holds dicts or lists that are nested too deeply to be read") from None
+
+
+def _autoformer_native(embed: float, heads: Sequence[float], ratios: Sequence[float]) -> str:
+    return f"{len(heads)}_{embed:g}_{'-'.join(f'{h:g}' for h in heads)}_{'-'.join(f'{r:g}' for r in ratios)}"
 
 
 def with_own(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     """`table` of AutoFormer subnets, joined by architecture with the further metrics of a user's own file.
 
-    The file is JSON: a list or a dict of records. A record says its architecture by `layer_num`, `embed_dim`, `num_heads`
-    and `mlp_ratio` (the last three a list over blocks; `embed_dim` may be one number), in a dict `net_setting` or beside
-    the metrics. A metric is a number, in dicts as deep as you like under `performance`, or beside it; null is missing,
-    and lists are left out:
+    The file is JSON: a list or a dict of records. A record gives its architecture by `layer_num`, `embed_dim`, `num_heads`
+    and `mlp_ratio` (the last three are lists over blocks; `embed_dim` may be one number), in a dict `net_setting` or beside
+    the metrics. A metric is a finite number in nested dicts under `performance`, or beside it; null is missing,
+    and lists are ignored:
 
         {"0": {"net_setting": {"layer_num": 12, "embed_dim": [192, ...], "num_heads": [3, ...], "mlp_ratio": [4, ...]},
                "performance": {"Imagenet": {"clean": 75.3, "imagenet-A": 7.1, "imagenet-C": {"Fog": {"5": 40.2}}}}}}
 
     gives the columns imagenet (of `clean`), imagenet_a and imagenet_c_fog_5. A column that `table` has is not replaced; an
-    architecture that only one of the two holds gets missing values. ValueError says which record is wrong, and how.
+    architecture that only one of the two holds gets missing values. ValueError names the wrong record and the reason.
     """
-    own = pd.DataFrame(_vit_record(where, record) for where, record in _records(path))
+    own = autoformer(path)
     twice = own.arch[own.arch.duplicated()]
     if len(twice):
         raise ValueError(f"{path} holds architecture {twice.iloc[0]!r} more than once: keep one record of each")
@@ -226,23 +238,24 @@ def _vit_record(where: str, record: Any) -> dict[str, Any]:  # noqa: ANN401  wha
     missing = [field for field in fields if field not in setting] if isinstance(setting, dict) else fields
     if missing:
         raise ValueError(f"{where} lacks {', '.join(missing)}: an architecture needs {', '.join(fields)}")
-    depth, width, heads, ratios = (setting[field] for field in fields)
-    if not isinstance(depth, int) or depth < 1:
+    depth, heads, ratios, width = (setting[field] for field in ("layer_num", "num_heads", "mlp_ratio", "embed_dim"))
+    if type(depth) is not int or depth < 1:
         raise ValueError(f"{where}: layer_num must be a whole number of at least 1, got {_short(depth)}")
-    width = width if isinstance(width, list) else [width] * depth
-    for field, values in {"embed_dim": width, "num_heads": heads, "mlp_ratio": ratios}.items():
+    for field, values in {"num_heads": heads, "mlp_ratio": ratios, "embed_dim": width}.items():
+        if field == "embed_dim" and not isinstance(width, list):
+            width = values = [width] * len(heads)
         if not isinstance(values, list) or len(values) != depth or not all(_number(value) for value in values):
             raise ValueError(f"{where}: {field} must be a list of {depth} numbers (layer_num), got {_short(values)}")
     if len(set(width)) != 1:
         raise ValueError(f"{where}: embed_dim must be the same in all blocks, got {_short(width)}")
-    row: dict[str, Any] = {"arch": native(depth, int(width[0]), heads, ratios)}
+    row: dict[str, Any] = {"arch": _autoformer_native(width[0], heads, ratios)}
     rest = {key: value for key, value in record.items() if key not in (*fields, "net_setting")}
     performance = rest.pop("performance", {})
     if not isinstance(performance, dict):
         raise ValueError(f"{where}: performance must be a dict, got {_short(performance)}")
     for name, value in (*_metrics(where, performance), *_metrics(where, rest)):
         if row.setdefault(name, value) != value:
-            raise ValueError(f"{where} gives {name} twice, as {row[name]} and {value}")
+            raise ValueError(f"{where} gives {name} twice, as {row[name]} and {value:g}")
     return row
 
 
@@ -251,14 +264,14 @@ def _metrics(where: str, tree: Mapping[str, Any], path: tuple[str, ...] = ()) ->
     for key, value in tree.items():
         if isinstance(value, dict):
             yield from _metrics(where, value, (*path, key))
-        elif _number(value) and value == value:  # NaN is a missing value, as null is
+        elif _number(value):
             yield _column((*path, key)), value
-        elif isinstance(value, str | bool):
-            raise ValueError(f"{where}: {'/'.join((*path, key))} must be a number, got {_short(value)}")
+        elif not (value is None or value != value or isinstance(value, list)):  # NaN is a missing value, as null is
+            raise ValueError(f"{where}: {'/'.join((*path, key))} must be a finite number, got {_short(value)}")
 
 
 def _column(path: tuple[str, ...]) -> str:
-    """("Imagenet", "imagenet-C", "Fog", "5") -> imagenet_c_fog_5; the outer "Imagenet" is said only of the clean images."""
+    """("Imagenet", "imagenet-C", "Fog", "5") -> imagenet_c_fog_5; an outer "Imagenet" is dropped, except of the clean images."""
     parts = [re.sub(r"\W+", "_", part.lower()) for part in path]
     if len(parts) > 1 and parts[0] == "imagenet":
         parts = parts[1:]
@@ -266,7 +279,8 @@ def _column(path: tuple[str, ...]) -> str:
 
 
 def _number(value: Any) -> bool:  # noqa: ANN401
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether it is a finite number. JSON may hold Infinity, and whole numbers beyond any float."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _short(value: Any) -> str:  # noqa: ANN401

