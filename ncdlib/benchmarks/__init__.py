@@ -33,7 +33,8 @@ def load(name: str, *, progress: bool = False) -> pd.DataFrame:
     `attrs` holds the facts: name, space, split, licence, citation, labels and metrics, the last as in `describe`. The
     AutoFormer tables take further metrics from a user's own file in `folder()` (see `readers.with_own`).
 
-    Raises ValueError for an unknown name or a file that is not as published, `MissingData` for one that is absent and cannot be downloaded.
+    Raises ValueError for an unknown name or a file that is not as published, `MissingData` for an absent file that cannot be
+    downloaded.
     """
     facts = get(name)
     table = facts.read(*(fetch(file, progress=progress) for file in facts.files))[[*facts.labels, *facts.metrics]]

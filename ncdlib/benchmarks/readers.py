@@ -88,7 +88,7 @@ def nasbench101(path: Path) -> pd.DataFrame:
 
 
 def transnas(path: Path, kind: str) -> pd.DataFrame:
-    """A zip of JSON lists, several per task; the tuple of an architecture holds its native digits. `kind`: micro or macro."""
+    """A zip of JSON lists, several per task, keyed by tuples of native digits. `kind`: micro or macro."""
     columns = {}
     with zipfile.ZipFile(path) as archive:
         for task in TRANSNAS_TASKS:
@@ -271,7 +271,7 @@ def _metrics(where: str, tree: Mapping[str, Any], path: tuple[str, ...] = ()) ->
 
 
 def _column(path: tuple[str, ...]) -> str:
-    """("Imagenet", "imagenet-C", "Fog", "5") -> imagenet_c_fog_5; an outer "Imagenet" is dropped, except of the clean images."""
+    """("Imagenet", "imagenet-C", "Fog", "5") -> imagenet_c_fog_5; an outer "Imagenet" is kept for clean images only."""
     parts = [re.sub(r"\W+", "_", part.lower()) for part in path]
     if len(parts) > 1 and parts[0] == "imagenet":
         parts = parts[1:]
