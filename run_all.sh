@@ -45,7 +45,13 @@ if [ "$own" = yes ]; then
     if [ ! -x "$python" ] || [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
         "$python" -m pip --version >/dev/null 2>&1 || make_environment "$environment"
         echo "Installing the project and the pinned packages into $environment: some minutes, once."
-        "$python" -m pip install -q --disable-pip-version-check -c "$here/constraints.txt" -e "${here}[dev]"
+        log="$environment/install.log"
+        "$python" -m pip install --disable-pip-version-check -c "$here/constraints.txt" -e "${here}[dev]" >"$log" 2>&1 || {
+            status=$?
+            tail -n 30 "$log" >&2
+            echo "run_all.sh: pip could not install the project (status $status); its whole output is in $log" >&2
+            exit "$status"
+        }
         echo "$wanted" >"$stamp"
     fi
 elif ! "$python" -c 'import importlib.util as u, sys; sys.exit(not (u.find_spec("papermill") and u.find_spec("torch")))'; then

@@ -77,11 +77,11 @@ def shell(tmp_path):
 def test_the_environment_is_made_once_and_renewed_when_its_pins_change(shell):
     root, call = shell
     venv, started = root / ".venv", f"{root}/notebooks/run.py quick 01"
-    install = f"-m pip install -q --disable-pip-version-check -c {root}/constraints.txt -e {root}[dev]"
+    install = f"-m pip install --disable-pip-version-check -c {root}/constraints.txt -e {root}[dev]"
     (root.parent / "offline").touch()
     done, calls = call("quick", "01")
     assert done.returncode == 7 and calls == [f"-m venv --clear {venv}", install]
-    assert "no such package" in done.stderr
+    assert "no such package" in done.stderr and f"its whole output is in {venv}/install.log" in done.stderr
     (root.parent / "offline").unlink()
     done, calls = call("quick", "01")  # what failed is tried again
     assert done.returncode == 0 and calls == [install, started]
