@@ -1,10 +1,12 @@
-"""Input batches: what a network looks at while it is scored.
+"""Input batches: the images on which a network is scored.
 
-Algorithm 1 of the paper draws images of the data set, so `cifar10` and `imagenet` are what is compared with the paper.
+Algorithm 1 of the paper draws images of the data set, so comparisons with the paper use `cifar10` and `imagenet`. A kind
+whose files cannot be read is an error. It is never replaced by another kind.
 """
 
 from dataclasses import dataclass
 from functools import cache
+import math
 from pathlib import Path
 import tarfile
 
@@ -16,9 +18,11 @@ from torch.nn.functional import interpolate
 
 from ncdlib import benchmarks
 
+Whole = int | np.integer  # a whole number, which may come from a table
 KINDS = ("gaussian", "patches", "digits", "cifar10", "imagenet")
-FIRST = 1000  # records of CIFAR-10's first training batch that `cifar10` draws from
+SIZES = {"digits": 1797, "cifar10": 1000, "imagenet": 128}  # images that a batch is drawn from; the other kinds are endless
 PHOTOGRAPHS = "imagenet-sample/"  # the folder of `imagenet` in the data folder
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "WEBP", "TIFF")  # no EPS, which would run an interpreter
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Tensors:
 
 
 def batch(
-    kind: str = "gaussian", n: int = 32, seed: int = 0, resolution: int = 32, channels: int = 3
+    kind: str = "gaussian", n: Whole = 32, seed: Whole = 0, resolution: Whole = 32, channels: Whole = 3
 ) -> Float[Tensor, "n channels resolution resolution"]:
     """A batch of images, each channel with mean 0 and variance 1 over the source, decided by `seed`.
 
@@ -47,19 +51,17 @@ def batch(
       antialiased bilinear one above.
 
     No image is drawn twice in a batch, patches aside. Files are fetched on first use. Raises ValueError for arguments that
-    cannot be met and for a file that is not as published, `benchmarks.MissingData` for one that cannot be had.
+    are out of range and for a file that is not as published, `benchmarks.MissingData` for an absent file that cannot be
+    downloaded.
     """
-    _check_kind(kind)
-    for name, value in {"n": n, "resolution": resolution, "channels": channels}.items():
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    _check(kind, seed=seed, n=n, resolution=resolution, channels=channels)
     rng = np.random.default_rng(seed)
     if kind == "gaussian":
         return torch.from_numpy(rng.standard_normal((n, channels, resolution, resolution), dtype=np.float32))
     if kind == "patches":
         return _crops(_patches(), n, resolution, channels, rng)
     source = _photographs(resolution) if kind == "imagenet" else _labelled(kind)[0]
-    images = source[_drawn(kind, len(source), n, rng)]
+    images = source[rng.choice(len(source), n, replace=False)]
     if channels != images.shape[1]:
         if images.shape[1] != 1:
             raise ValueError(f"{kind} has {images.shape[1]} channels, not {channels}")
@@ -69,19 +71,19 @@ def batch(
     return images.contiguous()
 
 
-def labels(kind: str = "gaussian", n: int = 32, seed: int = 0, classes: int = 10) -> Int[Tensor, " n"]:
+def labels(kind: str = "gaussian", n: Whole = 32, seed: Whole = 0, classes: Whole = 10) -> Int[Tensor, " n"]:
     """The classes of the images that `batch` gives for the same kind, n and seed.
 
-    Digits and CIFAR-10 have their true ones; ValueError where a network has fewer classes. Other images have none of ten:
-    theirs are drawn, uniform over `classes`.
+    Digits and CIFAR-10 have their true classes; ValueError where a network has fewer. The labels of other images are drawn,
+    uniform over `classes`.
     """
-    _check_kind(kind)
+    _check(kind, seed=seed, n=n, classes=classes)
     if kind not in ("digits", "cifar10"):
         return torch.from_numpy(np.random.default_rng((seed, 1)).integers(classes, size=n))  # not the pixels' own draws
     if classes < 10:
         raise ValueError(f"{kind} has 10 classes, the network {classes}: build it with 10, or use gaussian images")
     _, source = _labelled(kind)
-    return source[_drawn(kind, len(source), n, np.random.default_rng(seed))]
+    return source[np.random.default_rng(seed).choice(len(source), n, replace=False)]  # as in `batch`
 
 
 def read_cifar(raw: bytes, label_bytes: int, name: str) -> Tensors:
@@ -103,34 +105,34 @@ def archived(path: str | Path, part: str) -> bytes:
         raise ValueError(f"{path} cannot be read as an archive ({error}): remove it and fetch it again") from error
 
 
-def opened(path: Path, resolution: int | None = None) -> UInt8[Tensor, "3 _ _"]:
+def opened(path: Path, resolution: Whole | None = None) -> UInt8[Tensor, "3 _ _"]:
     """An image file as bytes, in colour; with `resolution`, its shorter side resized to it and its centre cropped."""
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             image = image.convert("RGB")
             if resolution is not None:
                 resampling = Image.Resampling.BOX if resolution <= 16 else Image.Resampling.BILINEAR
                 image = ImageOps.fit(image, (resolution, resolution), resampling)
             pixels = np.array(image)
-    except (OSError, SyntaxError) as error:  # what PIL raises on a file that is cut short or no image
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # cut short, no image, or too large
         raise ValueError(f"{path} cannot be read as an image: {error}") from error
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
-def _check_kind(kind: str) -> None:
+def _check(kind: object, **numbers: object) -> None:
     if kind not in KINDS:
         raise ValueError(f"unknown input {kind!r}: use one of {', '.join(KINDS)}")
+    for name, value in numbers.items():
+        least = 0 if name == "seed" else 1
+        if isinstance(value, bool) or not isinstance(value, Whole) or value < least:
+            raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    if numbers["n"] > SIZES.get(kind, math.inf):
+        raise ValueError(f"{kind} has {SIZES[kind]} images, fewer than a batch of {numbers['n']}")
 
 
-def _drawn(kind: str, there: int, n: int, rng: np.random.Generator) -> Int[Tensor, " n"]:
-    if n > there:
-        raise ValueError(f"{kind} has {there} images, fewer than a batch of {n}")
-    return torch.from_numpy(rng.choice(there, n, replace=False))
-
-
-def _crops(photographs: Tensor, n: int, size: int, channels: int, rng: np.random.Generator) -> Tensor:
+def _crops(photographs: Tensor, n: int, size: Whole, channels: Whole, rng: np.random.Generator) -> Tensor:
     count, depth, height, width = photographs.shape
     if size > height:
         raise ValueError(f"the photographs are {height} pixels high: a crop of {size} does not fit")
@@ -149,7 +151,7 @@ def _patches() -> Float[Tensor, "2 3 427 640"]:
 
 
 @cache
-def _photographs(resolution: int) -> Float[Tensor, "128 3 r r"]:
+def _photographs(resolution: Whole) -> Float[Tensor, "128 3 r r"]:
     paths = [benchmarks.fetch(name) for name in benchmarks.files.names() if name.startswith(PHOTOGRAPHS)]
     return _standardised(torch.stack([opened(path, resolution) for path in paths]))
 
@@ -165,7 +167,7 @@ def _labelled(kind: str) -> tuple[Float[Tensor, "n c h w"], Int[Tensor, " n"]]:
     if (benchmarks.folder() / name).exists():
         raw = benchmarks.fetch(name).read_bytes()
     else:
-        raw = archived(benchmarks.fetch("cifar-10-binary.tar.gz"), "/data_batch_1.bin")[: FIRST * 3073]
+        raw = archived(benchmarks.fetch("cifar-10-binary.tar.gz"), "/data_batch_1.bin")[: SIZES[kind] * 3073]
     training = read_cifar(raw, 1, name)
     return _standardised(training.images), training.labels
 
