@@ -91,19 +91,6 @@ def correlation_map(ax: Axes, rho: pd.DataFrame, low: pd.DataFrame | None, high:
     ax.tick_params(axis="y", rotation=0)
 
 
-def plot_training(ax: Axes, history: pd.DataFrame, quantity: str = "top1") -> None:
-    """The course of a training, epoch by epoch: `quantity` is "top1", accuracy in percent, or "loss"."""
-    names = {"top1": "top-1 accuracy (%)", "loss": "loss"}
-    if quantity not in names:
-        raise ValueError(f"unknown quantity {quantity!r}: use one of {', '.join(names)}")
-    marker = "o" if len(history) < 30 else ""  # a single epoch is a point
-    for part, label, color, line in (("train", "training", GREY, "--"), ("valid", "validation", BLUE, "-")):
-        ax.plot(history["epoch"], history[f"{part}_{quantity}"], line, color=color, marker=marker, label=label)
-    ax.set(xlabel="epoch", ylabel=names[quantity])
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend()
-
-
 def figure(
     width: float = 10, height: float = 4, rows: int = 1, columns: int = 1, **kwargs: object
 ) -> tuple[Figure, np.ndarray]:

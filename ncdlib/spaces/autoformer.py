@@ -6,16 +6,19 @@ inherit from AutoFormer's supernets. A network here is what such a subnet comput
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import matplotlib.axes
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ncdlib import activations
-from ncdlib.spaces import blocks, drawing
+from ncdlib.spaces import blocks
 from ncdlib.spaces.base import Space
 from ncdlib.spaces.blocks import Conv2d, Linear, check_sizes
+
+if TYPE_CHECKING:
+    import matplotlib.axes
 
 HEAD_DIM = 64  # width of each head's queries, keys and values, whatever the embedding
 MAX_DISTANCE = 14  # relative positions further apart than this share an entry
@@ -140,7 +143,7 @@ class AutoFormer(Space[ViT]):
         """The network for images of `image` = 224 pixels a side, cut into patches of `patch` = 16.
 
         A smaller image costs less (64 pixels give 16 tokens instead of 196) and shrinks the position embedding only.
-        Drop path, a regulariser of training, is left out; `complete` changes nothing.
+        Drop path, a regulariser of training, is off: it is each block's attribute `drop_path`. `complete` changes nothing.
 
         - `norm`: "ln" alone; there is no BatchNorm whose place another could take.
         - `init="vit"`: AutoFormer's own, N(0, 0.02^2) for linear layers, biases zero, PyTorch's default for the patch
@@ -162,7 +165,9 @@ class AutoFormer(Space[ViT]):
         network.initialise(init)
         return network
 
-    def draw(self, arch: ViT, ax: matplotlib.axes.Axes) -> None:
+    def draw(self, arch: ViT, ax: "matplotlib.axes.Axes") -> None:
+        from ncdlib.spaces import drawing  # here, because it loads matplotlib
+
         layers = [
             (f"{heads} heads, MLP {ratio:g}", float(arch.embed * ratio))
             for heads, ratio in zip(arch.heads, arch.ratios, strict=True)
@@ -215,7 +220,11 @@ class VisionTransformer(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + MLP(norm(x))."""
+    """x + attention(norm(x)), then x + MLP(norm(x)).
+
+    In training mode both branches are left out with probability `drop_path`, for each image by itself, and otherwise divided
+    by the probability that they stay (Huang et al. 2016, arXiv:1603.09382).
+    """
 
     def __init__(self, embed: int, heads: int, ratio: float, grid: "Grid", activation: str) -> None:
         super().__init__()
@@ -224,10 +233,17 @@ class Block(nn.Module):
         self.fc1 = Linear(embed, int(embed * ratio))
         self.activation = activations.make(activation)
         self.fc2 = Linear(int(embed * ratio), embed)
+        self.drop_path = 0.0
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.norm1(x))
-        return x + self.fc2(self.activation(self.fc1(self.norm2(x))))
+        x = x + self._dropped(self.attention(self.norm1(x)))
+        return x + self._dropped(self.fc2(self.activation(self.fc1(self.norm2(x)))))
+
+    def _dropped(self, branch: Tensor) -> Tensor:
+        if not self.training or self.drop_path == 0:
+            return branch
+        stays = branch.new_empty(len(branch), 1, 1).bernoulli_(1 - self.drop_path)
+        return branch * stays / (1 - self.drop_path)
 
 
 class Attention(nn.Module):

@@ -1,34 +1,33 @@
-"""The state of a training on disk: whole at any moment, and refused by a training that it does not belong to."""
+"""The state of a training on disk: atomic, with a checksum, and refused by a training that it does not belong to."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+import hashlib
+import io
 from pathlib import Path
 import pickle
 import zlib
 
-from filelock import FileLock, Timeout
 import pandas as pd
 import torch
 from torch import nn
 
+from ncdlib.scoring.file import locked, written
 from ncdlib.training.data import Data
 from ncdlib.training.recipes import Recipe
 
-TOLD = 3  # differences that an error names
+DIFFERENCES = 3  # that an error names
+DIGEST = hashlib.sha256().digest_size
 
 Row = dict[str, float]
-
-
-class Busy(RuntimeError):
-    """Another run trains in this folder."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """`checkpoint.pt` and `history.csv` in a folder; `settings` say which training they belong to.
 
-    No random state is stored: every draw of an epoch follows from the seed and the epoch.
+    `checkpoint.pt` is a file of `torch.save` followed by its SHA-256, which `torch.load` ignores. No random state is stored:
+    every draw of an epoch follows from the seed and the epoch.
     """
 
     folder: Path
@@ -41,26 +40,19 @@ class Checkpoint:
     def path(self) -> Path:
         return self.folder / "checkpoint.pt"
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """The folder belongs to this run until the end; the operating system frees it if the process is killed."""
+    def alone(self) -> AbstractContextManager[None]:
+        """The folder belongs to this run until the end; RuntimeError where another run trains in it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / "training.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise Busy(f"another run trains in {self.folder}: wait for it to end, or train in another folder") from None
-        try:
-            yield
-        finally:
-            lock.release()
+        return locked(self.path, f"another run trains in {self.folder}: wait for it to end, or train in another folder")
 
     def save(self, history: list[Row]) -> None:
-        """Write both files beside their places, then rename them: the old or the new one stands whole."""
+        """Write both files, each complete at any moment."""
+        buffer = io.BytesIO()
         parts = {name: getattr(self, name).state_dict() for name in ("net", "optimiser", "scaler")}
-        partial = self.path.with_name(f"{self.path.name}.partial")
-        torch.save({"settings": self.settings, "history": history, **parts}, partial)
-        partial.replace(self.path)
+        torch.save({"settings": self.settings, "history": history, **parts}, buffer)
+        with written(self.path) as partial, partial.open("wb") as file:
+            file.write(buffer.getbuffer())
+            file.write(hashlib.sha256(buffer.getbuffer()).digest())
         self._write(history)
 
     def restore(self) -> list[Row]:
@@ -70,30 +62,38 @@ class Checkpoint:
         """
         if not self.path.exists():
             return []
-        try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
-            stored, history = state["settings"], state["history"]
-        except (OSError, EOFError, LookupError, TypeError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
-            raise ValueError(
-                f"{self.path} is no checkpoint of a training: remove it, or train in another folder ({error})"
-            ) from error
+        state = self._read()
+        stored = state["settings"]
         names = [name for name in {**self.settings, **stored} if stored.get(name) != self.settings.get(name)]
         if names:
             said = [
                 f"{name}: {stored.get(name, 'nothing')} there, {self.settings.get(name, 'nothing')} asked for"
-                for name in names[:TOLD]
+                for name in names[:DIFFERENCES]
             ]
-            more = f"; and {len(names) - TOLD} more" if len(names) > TOLD else ""
+            more = f"; and {len(names) - DIFFERENCES} more" if len(names) > DIFFERENCES else ""
             raise ValueError(f"{self.path} is of another training ({'; '.join(said)}{more}): train in another folder")
         for name in ("net", "optimiser", "scaler"):
             getattr(self, name).load_state_dict(state[name])
-        self._write(history)
-        return history
+        self._write(state["history"])
+        return state["history"]
+
+    def _read(self) -> dict:
+        raw = self.path.read_bytes()
+        content, digest = raw[:-DIGEST], raw[-DIGEST:]
+        advice = "remove it, or train in another folder"
+        if hashlib.sha256(content).digest() != digest:
+            raise ValueError(f"{self.path} is damaged or no checkpoint (its SHA-256 does not match): {advice}")
+        try:
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
+            raise ValueError(f"{self.path} is no checkpoint of a training ({error}): {advice}") from error
+        if not isinstance(state, dict) or not {"settings", "history", "net", "optimiser", "scaler"} <= state.keys():
+            raise ValueError(f"{self.path} is no checkpoint of a training: {advice}")
+        return state
 
     def _write(self, history: list[Row]) -> None:
-        partial = self.folder / "history.csv.partial"
-        pd.DataFrame(history).to_csv(partial, index=False)
-        partial.replace(self.folder / "history.csv")
+        with written(self.folder / "history.csv") as partial:
+            pd.DataFrame(history).to_csv(partial, index=False)
 
 
 def settings(net: nn.Module, recipe: Recipe, data: Data, seed: int) -> dict[str, str]:

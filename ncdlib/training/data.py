@@ -1,9 +1,6 @@
 """Labelled images to train on: CIFAR-10 and CIFAR-100, a folder of images, and scikit-learn's digits."""
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-import os
 from pathlib import Path
 
 from jaxtyping import Int, UInt8
@@ -11,26 +8,31 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
+from torchvision.datasets import ImageFolder
 
 from ncdlib import benchmarks
 from ncdlib.images import Tensors, archived, opened, read_cifar
 
 NAMES = ("digits", "cifar10", "cifar100")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-SUFFIXES = (".jpeg", ".jpg", ".png", ".ppm", ".bmp", ".webp", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Image files that are opened when they are asked for, each at its own size."""
+
+    paths: tuple[str, ...]
+
+    def __getitem__(self, index: int) -> UInt8[Tensor, "3 _ _"]:
+        return opened(Path(self.paths[index]))
 
 
 @dataclass(frozen=True)
 class Files:
-    """Image files, opened when they are needed, and their classes."""
+    """Images in files, and their classes."""
 
-    paths: tuple[Path, ...]
+    images: Opened
     labels: Int[Tensor, " n"]
-
-    def load(self, indices: Int[Tensor, " k"]) -> Sequence[UInt8[Tensor, "3 _ _"]]:
-        """These images, each at its own size; threads decode them side by side."""
-        with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-            return list(pool.map(opened, [self.paths[i] for i in indices.tolist()]))
 
 
 @dataclass(frozen=True)
@@ -82,30 +84,31 @@ def digits(train: int | None = None, valid: int | None = None) -> Data:
     return Data("digits", 10, mean, std, *parts)
 
 
-def cifar10(*, progress: bool = False) -> Data:
+def cifar10() -> Data:
     """CIFAR-10 (Krizhevsky 2009): 50,000 and 10,000 images of 32x32, downloaded on first use."""
-    train, valid = _archive("cifar-10-binary.tar.gz", ("/data_batch_", "/test_batch"), 1, progress)
+    train, valid = _archive("cifar-10-binary.tar.gz", ("/data_batch_", "/test_batch"), 1)
     mean, std = (0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768)  # of DARTS's code
     return Data("cifar10", 10, mean, std, train, valid)
 
 
-def cifar100(*, progress: bool = False) -> Data:
+def cifar100() -> Data:
     """CIFAR-100 (Krizhevsky 2009) with its 100 fine classes, otherwise as CIFAR-10."""
-    train, valid = _archive("cifar-100-binary.tar.gz", ("/train.bin", "/test.bin"), 2, progress)
+    train, valid = _archive("cifar-100-binary.tar.gz", ("/train.bin", "/test.bin"), 2)
     mean, std = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)  # of RobustDARTS's code
     return Data("cifar100", 100, mean, std, train, valid)
 
 
-def _archive(name: str, parts: tuple[str, str], label_bytes: int, progress: bool) -> list[Tensors]:
+def _archive(name: str, parts: tuple[str, str], label_bytes: int) -> list[Tensors]:
     """The training and the validation images of a binary archive, which holds no pickle."""
-    path = benchmarks.fetch(name, progress=progress)
+    path = benchmarks.fetch(name, progress=True)
     return [read_cifar(archived(path, part), label_bytes, f"{part} of {path}") for part in parts]
 
 
 def image_folder(path: str | Path) -> Data:
     """Images in PATH/train/CLASS and PATH/val/CLASS, as ImageNet is unpacked; standardised by ImageNet's mean and std.
 
-    Classes are numbered by the sorted names of the folders in `train`.
+    Classes are numbered by the sorted names of the folders. Raises ValueError where a folder is not there or the classes
+    differ, FileNotFoundError where a class has no image.
     """
     path = Path(path)
     for part in ("train", "val"):
@@ -114,14 +117,9 @@ def image_folder(path: str | Path) -> Data:
                 f"{path} is neither one of {', '.join(NAMES)} nor a folder that holds train/CLASS and val/CLASS: "
                 f"{path / part} is no folder"
             )
-    classes = sorted(entry.name for entry in (path / "train").iterdir() if entry.is_dir())
-    parts = []
-    for part in ("train", "val"):
-        found = sorted(file for file in (path / part).glob("*/*") if file.suffix.lower() in SUFFIXES)
-        unknown = sorted({file.parent.name for file in found} - set(classes))
-        if unknown:
-            raise ValueError(f"{path / part} has the class {unknown[0]!r}, which {path / 'train'} has not")
-        number = {name: i for i, name in enumerate(classes)}
-        labels = torch.tensor([number[file.parent.name] for file in found], dtype=torch.int64)
-        parts.append(Files(tuple(found), labels))
-    return Data(f"folder {path.resolve().name}", len(classes), IMAGENET_MEAN, IMAGENET_STD, *parts)
+    folders = train, valid = ImageFolder(path / "train"), ImageFolder(path / "val")
+    if only := sorted({*train.classes} ^ {*valid.classes}):
+        has, lacks = ("train", "val") if only[0] in train.classes else ("val", "train")
+        raise ValueError(f"{path / has} has the class {only[0]!r}, which {path / lacks} has not: both need the same classes")
+    parts = [Files(Opened(tuple(name for name, _ in folder.samples)), torch.tensor(folder.targets)) for folder in folders]
+    return Data(f"folder {path.resolve().name}", len(train.classes), IMAGENET_MEAN, IMAGENET_STD, *parts)

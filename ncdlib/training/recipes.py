@@ -9,25 +9,31 @@ from torch import nn
 
 from ncdlib import spaces
 
-SCHEDULES = ("cosine", "linear", "linear_by_step", "exponential")
+CHOICES = {
+    "optimiser": ("sgd", "adamw"),
+    "schedule": ("cosine", "linear", "linear_by_step", "exponential"),
+    "augmentation": ("crop", "resize"),
+    "interpolation": ("bilinear", "bicubic"),
+}
 DECAY = 0.97  # what "exponential" multiplies the learning rate by after each epoch (DARTS on ImageNet)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides a training but the network, the images and the seed.
+    """All that decides a training except the network, the images and the seed.
 
     - `optimiser`: "sgd", with momentum, or "adamw" (Loshchilov & Hutter 2019, arXiv:1711.05101; betas 0.9 and 0.999).
-    - `schedule`: see `learning_rate`, as for `warm_up` and `tail`, which are epochs, `warm_up_rate` and `least_rate`.
+    - `schedule`, `warmup_epochs`, `warmup_lr`, `tail_epochs`, `min_lr`: see `learning_rate`.
     - `decay_norms`: whether weight decay acts on the scale and shift of normalisation layers, too. `decay_vectors`: whether
       it acts on biases, tokens and positions, too; if not, only matrices and filters are decayed.
-    - `clip`: the largest norm of the gradient of all weights together; infinity is no limit.
-    - `auxiliary`: weight of the auxiliary head's loss; 0 is no head. `drop_path`: its probability at the end; it rises
-      linearly from 0, epoch by epoch. `stochastic_depth`: of transformers; it rises block by block, not by epochs.
-    - `augmentation`: "crop" pads by 4 and crops, "resize" takes a random part and resizes it; both flip. `jitter`: the
-      strengths of brightness, contrast, saturation and hue. `cutout`: the side of the square that is set to the mean.
-      `erase`: the probability of a random rectangle of noise. `mixup`, `cutmix`: parameters of the Beta distribution that
-      says how much of another image is mixed in; 0 is none, and with both each batch takes one of them.
+    - `grad_clip`: the largest norm of the gradient of all weights together; infinity is no limit.
+    - `auxiliary_weight`: of the auxiliary head's loss; 0 is no head. `drop_path`: its probability at the end; it rises
+      linearly from 0, epoch by epoch. `stochastic_depth`: that of transformers; it rises block by block, not by epochs.
+    - `augmentation`: "crop" pads by 4 and crops, "resize" takes a random part and resizes it by `interpolation`; both flip.
+      `rand_augment`: the magnitude of RandAugment, of 10 (0: none). `color_jitter`: the strengths of brightness, contrast,
+      saturation and hue. `cutout`: the side of the square that is set to the mean. `random_erasing`: the probability of a
+      rectangle of noise. `mixup`, `cutmix`: parameters of the Beta distribution that says how much of another image is
+      mixed in (0: none); with both, each batch takes one of them. See `augmentation.training`.
     - `mixed_precision`: half precision where it is safe, float16 on a GPU and bfloat16 on a CPU. Of the runs published with
       these recipes, only those of vision transformers used it.
     - `data`: the images it was published for. `channels`, `layers`, `stem`: sizes of the network, None the space's own.
@@ -38,28 +44,30 @@ class Recipe:
     unverified: str
     data: str  # cifar10, cifar100 or imagenet
     epochs: int
-    batch: int
-    learning_rate: float
+    batch_size: int
+    lr: float
     weight_decay: float
     schedule: str
     momentum: float = 0.9
-    warm_up: int = 0
-    tail: int = 0
+    warmup_epochs: int = 0
+    warmup_lr: float | None = None
+    tail_epochs: int = 0
+    min_lr: float = 0.0
     optimiser: str = "sgd"
-    warm_up_rate: float | None = None
-    least_rate: float = 0.0
     decay_norms: bool = True
     decay_vectors: bool = True
-    clip: float = 5.0
+    grad_clip: float = 5.0
     label_smoothing: float = 0.0
-    auxiliary: float = 0.0
+    auxiliary_weight: float = 0.0
     drop_path: float = 0.0
     stochastic_depth: float = 0.0
     augmentation: str = "crop"
     resolution: int = 32
-    jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    interpolation: str = "bilinear"
+    rand_augment: int = 0
+    color_jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     cutout: int = 0
-    erase: float = 0.0
+    random_erasing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
     channels: int | None = None
@@ -68,71 +76,72 @@ class Recipe:
     mixed_precision: bool = False
 
     def __post_init__(self) -> None:
-        for name, least in {"epochs": 1, "batch": 2, "warm_up": 0, "tail": 0, "resolution": 1, "cutout": 0}.items():
+        whole = {"epochs": 1, "batch_size": 2, "warmup_epochs": 0, "tail_epochs": 0, "resolution": 1, "rand_augment": 0}
+        for name, least in {**whole, "cutout": 0}.items():
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate must be above 0 and finite, got {self.learning_rate!r}")
-        if not self.clip > 0:
-            raise ValueError(f"clip must be above 0, or math.inf for no limit: got {self.clip!r}")
-        if not 0 <= self.least_rate <= self.learning_rate:
-            raise ValueError(f"least_rate must lie from 0 to learning_rate = {self.learning_rate}, got {self.least_rate!r}")
-        for name in ("weight_decay", "auxiliary", "mixup", "cutmix"):
+        if self.rand_augment > 10:
+            raise ValueError(f"rand_augment must lie from 0 to 10, got {self.rand_augment!r}")
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr must be above 0 and finite, got {self.lr!r}")
+        if not self.grad_clip > 0:
+            raise ValueError(f"grad_clip must be above 0, or math.inf for no limit: got {self.grad_clip!r}")
+        for name, value in {"min_lr": self.min_lr, "warmup_lr": self.warmup_lr or 0.0}.items():
+            if not 0 <= value <= self.lr:
+                raise ValueError(f"{name} must lie from 0 to lr = {self.lr}, got {value!r}")
+        for name in ("weight_decay", "auxiliary_weight", "mixup", "cutmix"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be at least 0 and finite, got {getattr(self, name)!r}")
-        for name in ("momentum", "drop_path", "stochastic_depth", "label_smoothing", "erase"):
+        for name in ("momentum", "drop_path", "stochastic_depth", "label_smoothing", "random_erasing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie from 0 up to, not including, 1: got {getattr(self, name)!r}")
-        if self.optimiser not in ("sgd", "adamw"):
-            raise ValueError(f"unknown optimiser {self.optimiser!r}: use 'sgd' or 'adamw'")
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"unknown schedule {self.schedule!r}: use one of {', '.join(SCHEDULES)}")
-        if self.augmentation not in ("crop", "resize"):
-            raise ValueError(f"unknown augmentation {self.augmentation!r}: use 'crop' or 'resize'")
-        if self.warm_up > self.epochs or self.tail >= self.epochs:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}: use one of {', '.join(choices)}")
+        if self.warmup_epochs > self.epochs or self.tail_epochs >= self.epochs:
             raise ValueError(
-                f"{self.epochs} epochs have no room for a warm-up of {self.warm_up} and a tail of {self.tail}: "
-                "use recipe.short(epochs), which shortens both"
+                f"{self.epochs} epochs have no room for warmup_epochs = {self.warmup_epochs} and tail_epochs = "
+                f"{self.tail_epochs}: use recipe.short(epochs), which shortens both"
             )
 
     def short(self, epochs: int, **changes: object) -> "Recipe":
         """The recipe over fewer epochs, warm-up and tail shortened in proportion, and with other fields changed."""
-        scaled = {name: round(getattr(self, name) * epochs / self.epochs) for name in ("warm_up", "tail")}
+        scaled = {name: round(getattr(self, name) * epochs / self.epochs) for name in ("warmup_epochs", "tail_epochs")}
         return replace(self, epochs=epochs, **{**scaled, **changes})
 
 
 def learning_rate(recipe: Recipe, epoch: int, step: int, steps: int) -> float:
     """The learning rate at a step of an epoch, both counted from 0, of `steps` in each epoch.
 
-    With r the initial rate, e the epoch, E the number of epochs:
+    With r = `lr`, e the epoch, E the number of epochs, T = `tail_epochs`, W = `warmup_epochs`:
 
-    - `cosine`: m + (r - m)/2 (1 + cos(pi e / E)) with m = `least_rate`, constant within an epoch (Loshchilov & Hutter 2017,
+    - `cosine`: m + (r - m)/2 (1 + cos(pi e / E)) with m = `min_lr`, constant within an epoch (Loshchilov & Hutter 2017,
       arXiv:1608.03983, Eq. 5).
-    - `linear`: r (1 - e / (E - tail)), but over the last `tail` epochs r (E - e) / (tail (E - tail)), a smaller slope.
-    - `linear_by_step`: r (1 - t / T) with t the steps done of T in all. `exponential`: r * 0.97^e.
+    - `linear`: r (1 - e / (E - T)), except over the last T epochs: r (E - e) / (T (E - T)), a smaller slope.
+    - `linear_by_step`: r times the share of steps that are still to be done. `exponential`: r * 0.97^e.
 
-    In the first `warm_up` epochs the rate is multiplied by (e + 1) / warm_up; or, where there is a `warm_up_rate` w, it is
-    w + (r - w) e / warm_up instead.
+    In the first W epochs the rate is multiplied by (e + 1) / W; or, where there is a `warmup_lr` w, it is
+    w + (r - w) e / W instead.
     """
-    if recipe.warm_up_rate is not None and epoch < recipe.warm_up:
-        return recipe.warm_up_rate + (recipe.learning_rate - recipe.warm_up_rate) * epoch / recipe.warm_up
-    all_epochs, tail = recipe.epochs, recipe.tail
+    if recipe.warmup_lr is not None and epoch < recipe.warmup_epochs:
+        return recipe.warmup_lr + (recipe.lr - recipe.warmup_lr) * epoch / recipe.warmup_epochs
+    epochs, tail = recipe.epochs, recipe.tail_epochs
     match recipe.schedule:
         case "cosine":
-            least = recipe.least_rate / recipe.learning_rate
-            factor = least + (1 - least) * (1 + math.cos(math.pi * epoch / all_epochs)) / 2
-        case "linear" if all_epochs - epoch > tail:
-            factor = 1 - epoch / (all_epochs - tail)
+            least = recipe.min_lr / recipe.lr
+            factor = least + (1 - least) * (1 + math.cos(math.pi * epoch / epochs)) / 2
+        case "linear" if epochs - epoch > tail:
+            factor = 1 - epoch / (epochs - tail)
         case "linear":
-            factor = (all_epochs - epoch) / (tail * (all_epochs - tail))
+            factor = (epochs - epoch) / (tail * (epochs - tail))
         case "linear_by_step":
-            factor = 1 - (epoch * steps + step) / (all_epochs * steps)
+            factor = 1 - (epoch * steps + step) / (epochs * steps)
         case "exponential":
             factor = DECAY**epoch
-    if epoch < recipe.warm_up:
-        factor *= (epoch + 1) / recipe.warm_up
-    return recipe.learning_rate * factor
+    if epoch < recipe.warmup_epochs:
+        factor *= (epoch + 1) / recipe.warmup_epochs
+    return recipe.lr * factor
 
 
 def network(space: str | spaces.Space, arch: Hashable | str, recipe: Recipe, classes: int, **size: int | None) -> nn.Module:
@@ -145,7 +154,7 @@ def network(space: str | spaces.Space, arch: Hashable | str, recipe: Recipe, cla
     wanted = {"channels": recipe.channels, "layers": recipe.layers, "stem": recipe.stem}
     wanted |= {"image": recipe.resolution if "image" in takes else None} | size
     wanted = {name: value for name, value in wanted.items() if value is not None}
-    if recipe.auxiliary:
+    if recipe.auxiliary_weight:
         wanted["auxiliary"] = True
     for name in wanted:
         if name not in takes:
@@ -158,11 +167,11 @@ def network(space: str | spaces.Space, arch: Hashable | str, recipe: Recipe, cla
 
 _IMAGENET = {
     "data": "imagenet",
-    "auxiliary": 0.4,
+    "auxiliary_weight": 0.4,
     "label_smoothing": 0.1,
     "augmentation": "resize",
     "resolution": 224,
-    "jitter": (0.4, 0.4, 0.4, 0.2),
+    "color_jitter": (0.4, 0.4, 0.4, 0.2),
     "channels": 48,
     "layers": 14,
     "stem": "imagenet",
@@ -174,11 +183,11 @@ _DARTS = Recipe(
     unverified="the script itself: gradient clip and cutout length are those of its forks, PC-DARTS and RobustDARTS",
     data="cifar10",
     epochs=600,
-    batch=96,
-    learning_rate=0.025,
+    batch_size=96,
+    lr=0.025,
     weight_decay=3e-4,
     schedule="cosine",
-    auxiliary=0.4,
+    auxiliary_weight=0.4,
     drop_path=0.2,
     cutout=16,
     channels=36,
@@ -204,8 +213,8 @@ RECIPES: dict[str, Recipe] = {
         source="Liu et al. 2019 (arXiv:1806.09055, App. A.2.3) and cnn/train_imagenet.py of github.com/quark0/darts",
         unverified="the script's own defaults changed between its versions: epochs, batch and rate here are the paper's",
         epochs=250,
-        batch=128,
-        learning_rate=0.1,
+        batch_size=128,
+        lr=0.1,
         schedule="exponential",
         **_IMAGENET,
     ),
@@ -216,11 +225,11 @@ RECIPES: dict[str, Recipe] = {
             "network is taken to be DARTS's; the batch was spread over several GPUs, which normalised apart"
         ),
         epochs=250,
-        batch=1024,
-        learning_rate=0.5,
+        batch_size=1024,
+        lr=0.5,
         schedule="linear",
-        warm_up=5,
-        tail=5,
+        warmup_epochs=5,
+        tail_epochs=5,
         **_IMAGENET,
     ),
     "rlnas_imagenet": Recipe(
@@ -231,8 +240,8 @@ RECIPES: dict[str, Recipe] = {
         ),
         data="imagenet",
         epochs=240,
-        batch=1024,
-        learning_rate=0.5,
+        batch_size=1024,
+        lr=0.5,
         weight_decay=4e-5,
         decay_norms=False,
         schedule="linear_by_step",
@@ -247,27 +256,30 @@ RECIPES: dict[str, Recipe] = {
         ),
         unverified=(
             "the original train.py was not at hand; its copy has 256 images a GPU where AutoFormer's has 64. AutoFormer's "
-            "supernets take 500 epochs with a warm-up of 20. Left out: RandAugment and repeated augmentation, which the "
-            "published runs have; images are resized bilinearly, not bicubically"
+            "supernets take 500 epochs with a warm-up of 20. RandAugment is torchvision's, whose set of operations has no "
+            "Invert and no SolarizeAdd, and its magnitude is 9 of 10 where the published one is drawn around it (standard "
+            "deviation 0.5). Left out: repeated augmentation, which the published runs have"
         ),
         data="imagenet",
         epochs=300,
-        batch=2048,
-        learning_rate=2e-3,
+        batch_size=2048,
+        lr=2e-3,
         weight_decay=0.05,
         optimiser="adamw",
         schedule="cosine",
-        warm_up=5,
-        warm_up_rate=1e-6,
-        least_rate=1e-5,
+        warmup_epochs=5,
+        warmup_lr=1e-6,
+        min_lr=1e-5,
         decay_norms=False,
         decay_vectors=False,
-        clip=math.inf,
+        grad_clip=math.inf,
         label_smoothing=0.1,
         stochastic_depth=0.1,
         augmentation="resize",
         resolution=224,
-        erase=0.25,
+        interpolation="bicubic",
+        rand_augment=9,
+        random_erasing=0.25,
         mixup=0.8,
         cutmix=1.0,
     ),
