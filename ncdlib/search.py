@@ -3,6 +3,7 @@
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cache
+from numbers import Integral
 from pathlib import Path
 
 from jaxtyping import Float, Int
@@ -24,7 +25,7 @@ class SearchResult:
 
     best: Hashable
     score: float
-    history: pd.DataFrame  # a row a candidate: step (from 1), arch, seed, score; best_arch and best_score up to there
+    history: pd.DataFrame  # one row per candidate: step (from 1), arch, seed, score; best_arch and best_score up to there
     drawn: tuple[Hashable, ...]  # the candidates themselves, in the order of the history
     nonfinite: int  # candidates whose score is not finite; they cannot win
 
@@ -65,33 +66,42 @@ def random_search(
       them for all.
     - `constraint`: what a candidate must meet, e.g. `within_budget(...)`; one that does not is drawn again.
     - `alpha`, `norm`, `mask`, `batch`, `resolution`, `size`, `out`, `jobs`: as in `score_space`. A search that was killed
-      goes on from what stands in `out`.
+      goes on from what `out` holds.
 
     Raises ValueError where the constraint passes nothing, or no score is finite.
     """
     space = spaces.get(space) if isinstance(space, str) else space
-    if samples < 1:
-        raise ValueError(f"a search draws at least 1 architecture, got samples = {samples}")
+    _check_samples(samples)
+    if constraint is not None and not callable(constraint):
+        raise ValueError(f"constraint must be a function of an architecture, as within_budget makes: got {constraint!r}")
     rng = np.random.default_rng(seed)
     drawn = tuple(_draw(space, rng, constraint) for _ in range(samples))
-    archs = [str(arch) for arch in drawn]
+    history = pd.DataFrame({"step": np.arange(1, samples + 1), "arch": [str(arch) for arch in drawn]})
     own = np.random.SeedSequence(seed, spawn_key=(0,)).generate_state(samples).tolist() if fresh else [seed] * samples
-    seeds: dict[str, list[int]] = {}
-    for arch, its in zip(archs, own, strict=True):
-        seeds.setdefault(arch, []).append(its)
+    history["seed"] = own
+    seeds = history.groupby("arch", sort=False).seed.agg(list).to_dict()
     table = score_space(
         space, dict.fromkeys(drawn), [proxy], (alpha,), (norm,), seeds, mask=mask, batch=batch, resolution=resolution,
         size=size, out=out, jobs=jobs, progress=progress,
     )  # fmt: skip
-    history = pd.DataFrame({"step": np.arange(1, samples + 1), "arch": archs, "seed": own})
     history = history.merge(table[["arch", "seed", "score"]], on=["arch", "seed"], how="left", validate="many_to_one")
-    scores = _finite(history["score"].to_numpy())
-    if not np.isfinite(scores).any():
+    if not np.isfinite(history.score).any():
         raise ValueError(f"none of {samples} scores of {proxy!r} is finite: use another proxy or setting, or more samples")
+    return _result(drawn, history)
+
+
+def _result(drawn: tuple[Hashable, ...], history: pd.DataFrame) -> SearchResult:
+    """The result of a search from its candidates and their scores, at least one of them finite."""
+    scores = _finite(history["score"].to_numpy())
     best = _best_so_far(scores)
-    history["best_arch"] = [archs[j] if j >= 0 else None for j in best]
+    history["best_arch"] = [history.arch[j] if j >= 0 else None for j in best]
     history["best_score"] = [scores[j] if j >= 0 else np.nan for j in best]
     return SearchResult(drawn[best[-1]], float(scores[best[-1]]), history, drawn, int(np.isneginf(scores).sum()))
+
+
+def _check_samples(samples: object) -> None:
+    if not isinstance(samples, Integral) or isinstance(samples, bool) or samples < 1:
+        raise ValueError(f"a search draws a whole number of architectures, at least 1: got samples = {samples!r}")
 
 
 def within_budget(
@@ -141,8 +151,8 @@ def simulate(
     """Accuracy found by each of many random searches, over a table that holds every architecture's score.
 
     A run draws `samples` architectures with replacement and keeps the one with the highest score, the first of equals; a
-    score that is not finite never wins, and a run without any other finds nan. Of several rows of scores, one a seed, run r
-    searches by row r modulo the number of rows: one batch a run.
+    score that is not finite never wins, and a run without any other finds nan. With one row of scores per seed, run r uses
+    row r modulo the number of rows: one batch per run.
 
     - `weights`: how often an entry is drawn, relative to the others, as the number of cells that a class stands for.
     - `draws`: the entries that each run draws, in place of random ones; its shape is then (runs, samples).
@@ -180,8 +190,7 @@ def selection_probabilities(
     equals, the first drawn, so each as often as it is drawn. The rest to 1 is the chance that nothing finite is drawn.
     """
     (scores,), _, weights = _checked(scores, np.zeros(scores.shape), weights)
-    if samples < 1:
-        raise ValueError(f"a search draws at least 1 architecture, got samples = {samples}")
+    _check_samples(samples)
     weights = np.full(len(scores), 1 / len(scores)) if weights is None else weights
     values, group = np.unique(scores, return_inverse=True)
     share = np.bincount(group, weights, len(values))
@@ -228,7 +237,7 @@ def _checked(
         raise ValueError("a row of scores holds no finite one, so no search can choose: leave that seed or proxy out")
     if weights is not None:
         weights = np.asarray(weights, float)
-        if weights.shape != accuracy.shape or not (weights >= 0).all() or not weights.sum() > 0:
-            raise ValueError(f"weights are {len(accuracy)} numbers, none negative and not all zero: got {weights}")
+        if weights.shape != accuracy.shape or not (weights >= 0).all() or not 0 < weights.sum() < np.inf:
+            raise ValueError(f"weights are {len(accuracy)} finite numbers, none negative and not all zero: got {weights}")
         weights = weights / weights.sum()
     return _finite(scores), accuracy, weights

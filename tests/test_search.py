@@ -1,5 +1,7 @@
 """Random search: Algorithm 1 by hand, the simulated search, its exact distribution, and what cannot be searched."""
 
+import inspect
+
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -22,7 +24,7 @@ SCORES = arrays(float, 12, elements=st.sampled_from([-1.0, 0.0, 0.5, 2.0, np.nan
 pytestmark = pytest.mark.filterwarnings("ignore:scores that are not finite")
 
 
-def algorithm_1(candidates, score_of, **setting):
+def algorithm_1(candidates, **setting):
     """The loop of Algorithm 1, keeping the highest score: the best candidate, its score and the scores."""
     best, best_score, scores = None, -np.inf, []
     for arch, seed in candidates:
@@ -45,7 +47,7 @@ def test_a_search_is_algorithm_1(setting, fresh):
     assert found.drawn == tuple(SPACE.sample(rng) for _ in range(24))
     assert list(found.history.arch) == [str(arch) for arch in found.drawn]
     assert len(set(found.history.seed)) == (24 if fresh else 1)
-    best, best_score, scores = algorithm_1(zip(found.drawn, found.history.seed, strict=True), None, **setting)
+    best, best_score, scores = algorithm_1(zip(found.drawn, found.history.seed, strict=True), **setting)
     assert (found.best, found.score) == (best, best_score)
     np.testing.assert_array_equal(found.history.score, scores)
     assert found.nonfinite == np.sum(~np.isfinite(scores))
@@ -88,7 +90,9 @@ def test_the_simulated_search_finds_what_a_direct_one_finds():
 
 def test_top_gives_distinct_architectures_best_first():
     space = Few("abcba", {})
-    found = search.Found("c", 3.0, pd.DataFrame({"score": [1.0, 2.0, 3.0, 3.0, np.nan]}), tuple(space.cells), nonfinite=1)
+    found = search.SearchResult(
+        "c", 3.0, pd.DataFrame({"score": [1.0, 2.0, 3.0, 3.0, np.nan]}), tuple(space.cells), nonfinite=1
+    )
     assert found.top(1) == ["c"]
     assert found.top(2) == ["c", "b"]
     assert found.top(9) == ["c", "b", "a"]
@@ -166,7 +170,7 @@ def test_more_samples_never_lower_the_best_score(scores, seed):
 
 @pytest.mark.parametrize("weights", [None, np.array([5, 1, 1, 3, 2, 0])], ids=["equal", "weighted"])
 @pytest.mark.parametrize("samples", [1, 4])
-def test_chances_are_what_simulated_searches_approach(weights, samples):
+def test_selection_probabilities_are_what_simulated_searches_approach(weights, samples):
     scores = np.array([0.0, 2.0, 2.0, np.nan, 1.0, 9.0])
     runs = 20_000
     exact = search.selection_probabilities(scores, samples, weights=weights)
@@ -219,7 +223,9 @@ def test_own_seeds_that_cannot_serve_are_refused():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"samples": 0}, "a search draws at least 1 architecture, got samples = 0"),
+        ({"samples": 0}, "a search draws a whole number of architectures, at least 1: got samples = 0"),
+        ({"samples": 2.5}, "a search draws a whole number of architectures, at least 1: got samples = 2.5"),
+        ({"constraint": 5}, "constraint must be a function of an architecture, as within_budget makes: got 5"),
         ({"space": "nasbench301"}, "unknown search space 'nasbench301': use one of nasbench201"),
         ({"proxy": "nwat"}, "unknown proxy 'nwat'"),
         ({"alpha": 1.0}, "alpha is the share"),
@@ -237,7 +243,7 @@ def test_a_search_that_cannot_be_is_refused(change, message, monkeypatch):
     if "finite" in message:  # the one cell of zeros is rare
         monkeypatch.setattr(search, "ATTEMPTS", 10**6)
     with pytest.raises(ValueError, match=message):
-        search.random_search(**{"space": SPACE, "samples": 1, **SMALL} | change)
+        inspect.unwrap(search.random_search)(**{"space": SPACE, "samples": 1, **SMALL} | change)  # past the check of types
 
 
 @pytest.mark.parametrize(
@@ -264,8 +270,9 @@ THREE = np.array([1.0, 2.0, 3.0])
         ({"scores": np.full(3, np.nan)}, "a row of scores holds no finite one"),
         ({"scores": np.array([THREE, np.full(3, np.inf)])}, "leave that seed or proxy out"),
         ({"accuracy": np.array([1.0, np.nan, 2.0])}, "accuracy holds 1 values that are not finite: leave them out first"),
-        ({"weights": np.array([1, -1, 3])}, "weights are 3 numbers, none negative and not all zero"),
-        ({"weights": np.zeros(3)}, "weights are 3 numbers, none negative and not all zero"),
+        ({"weights": np.array([1, -1, 3])}, "weights are 3 finite numbers, none negative and not all zero"),
+        ({"weights": np.array([1, np.inf, 3])}, "weights are 3 finite numbers"),
+        ({"weights": np.zeros(3)}, "weights are 3 finite numbers, none negative and not all zero"),
         ({"draws": np.array([[0, 3]])}, "draws are places in a table of 3, got 0 to 3: use 0 to 2"),
         ({"draws": np.array([[-1, 2]])}, "draws are places in a table of 3, got -1 to 2: use 0 to 2"),
     ],
@@ -278,5 +285,5 @@ def test_a_simulation_that_cannot_be_is_refused(change, message):
 def test_shapes_that_do_not_match_are_refused_without_type_checks():
     with pytest.raises(ValueError, match=r"belong to the same architectures: got scores \(1, 3\), accuracy \(2,\)"):
         search._checked(THREE, THREE[:2], None)
-    with pytest.raises(ValueError, match="a search draws at least 1 architecture, got samples = 0"):
+    with pytest.raises(ValueError, match="a search draws a whole number of architectures, at least 1: got samples = 0"):
         search.selection_probabilities(THREE, 0)

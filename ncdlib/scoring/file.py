@@ -1,9 +1,11 @@
-"""The score file: one tidy row a score, readable at any moment, written by one run at a time."""
+"""The score file: one tidy row per score, readable at any moment, written by one run at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+import hashlib
 import json
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -28,43 +30,64 @@ class ScoreFile:
     """Scores that were computed with the same settings, in a parquet file or, without a path, in memory.
 
     `settings` are what a row's key does not say (mask, size of the network, ...). Rows of other settings never mix.
+    `defaults` are the entries that a setting which is a dictionary may leave out.
     """
 
-    def __init__(self, path: str | Path | None, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, path: str | Path | None, settings: dict[str, Any], defaults: Mapping[str, dict] = MappingProxyType({})
+    ) -> None:
         self.path = None if path is None else Path(path)
+        if self.path is not None and self.path.suffix != ".parquet":
+            raise ValueError(f"scores are written as parquet: use {self.path.with_suffix('.parquet')}, not {path}")
         self.settings = json.loads(json.dumps(settings))
         self.rows = empty() if self.path is None or not self.path.exists() else read(self.path)
+        self._keys: set[tuple] = set()  # of the rows, once it has been asked for
         stored = self.rows.attrs.get("settings", self.settings)
+        stored = stored | {name: entries | stored.get(name, {}) for name, entries in defaults.items()}
         if stored != self.settings:
             changed = [k for k in sorted(stored.keys() | self.settings.keys()) if stored.get(k) != self.settings.get(k)]
             difference = "; ".join(f"{k} = {stored.get(k)!r} there, {self.settings.get(k)!r} asked for" for k in changed)
             raise ValueError(f"{self.path} holds scores of other settings ({difference}): write to another file")
 
+    def missing(self, keys: Iterable[tuple]) -> list[tuple]:
+        """Those of the keys that have no row."""
+        have = self._keys = self._keys or self.keys()
+        return [key for key in keys if key not in have]
+
     def keys(self) -> set[tuple]:
-        """The keys of the rows that stand."""
-        return set(self.rows[list(KEYS)].itertuples(index=False, name=None))
+        """The keys of the rows."""
+        return set(zip(*(self.rows[key].tolist() for key in KEYS), strict=True))
 
     def add(self, rows: list[tuple]) -> None:
         """Append rows, each a key and a score."""
         new = pd.DataFrame(rows, columns=SCHEMA.names)
         self.rows = new if self.rows.empty else pd.concat([self.rows, new], ignore_index=True)
+        self._keys = set()
         self.write()
 
     def sort(self) -> None:
         """Bring the rows into the order of their keys, so that the file does not depend on how the work was divided."""
-        ordered = self.rows.sort_values(list(KEYS), ignore_index=True)
+        ordered = self._ordered()
         if not ordered.equals(self.rows):
             self.rows = ordered
             self.write()
 
+    def is_complete(self, keys: Sequence[tuple]) -> bool:
+        """Whether a run that wants these keys has nothing to write."""
+        return len(keys) <= len(self.rows) and not self.missing(keys) and self._ordered().equals(self.rows)
+
     def write(self) -> None:
-        """Write the table beside the file, then rename it, so that the file is whole at any moment."""
+        """Write the table, with its settings and a checksum; the file is whole at any moment."""
         if self.path is None:
             return
-        metadata = {"ncdlib": json.dumps({"settings": self.settings, "torch": torch.__version__.partition("+")[0]})}
-        table = pa.Table.from_pandas(self.rows, schema=SCHEMA, preserve_index=False).replace_schema_metadata(metadata)
+        table = pa.Table.from_pandas(self.rows, schema=SCHEMA, preserve_index=False)
+        metadata = {"settings": self.settings, "torch": torch.__version__.partition("+")[0]}
+        told = json.dumps(metadata | {"checksum": checksum(table, metadata)})
         with written(self.path) as partial:
-            pq.write_table(table, partial, compression="zstd")
+            pq.write_table(table.replace_schema_metadata({"ncdlib": told}), partial, compression="zstd")
+
+    def _ordered(self) -> pd.DataFrame:
+        return self.rows.sort_values(list(KEYS), ignore_index=True)
 
 
 @contextmanager
@@ -100,14 +123,28 @@ def written(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def opened(path: str | Path | None, settings: dict[str, Any]) -> Iterator[ScoreFile]:
-    """A score file that belongs to this run until the end; the operating system frees it if the process is killed."""
-    if path is None:
-        yield ScoreFile(None, settings)
+def opened(
+    path: str | Path | None,
+    settings: dict[str, Any],
+    defaults: Mapping[str, dict] = MappingProxyType({}),
+    wanted: Sequence[tuple] = (),
+) -> Iterator[ScoreFile]:
+    """A score file that belongs to this run until the end; without a lock where it holds all rows that are `wanted`.
+
+    Raises ValueError where the file cannot be written there or holds something else, RuntimeError where another run
+    writes it.
+    """
+    file = ScoreFile(path, settings, defaults)
+    if path is None or (wanted and file.is_complete(wanted)):
+        yield file
         return
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(path).resolve().parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ValueError(f"{path} cannot be written, for {folder} is no folder: choose another place") from error
     with locked(path, f"another run is writing {path}: wait for it to end, or write to another file"):
-        file = ScoreFile(path, settings)
+        file = ScoreFile(path, settings, defaults)
         yield file
         file.sort()
 
@@ -118,18 +155,40 @@ def empty() -> pd.DataFrame:
 
 
 def read(path: str | Path) -> pd.DataFrame:
-    """The score table of a file; its settings stand in `.attrs["settings"]`.
+    """The score table of a file; its settings are in `.attrs["settings"]`.
 
-    Raises ValueError where the file is truncated or is not a score table.
+    Raises ValueError where the file is damaged or is not a score table. A file without a checksum is read as it is.
     """
+    content = Path(path).read_bytes()  # opened once: a run may replace the file meanwhile
     try:
-        table = pq.read_table(pa.BufferReader(Path(path).read_bytes()))  # opened once: a run may replace it meanwhile
-    except (pa.ArrowInvalid, OSError) as error:
-        if not Path(path).exists():
-            raise
+        table = pq.read_table(pa.BufferReader(content))
+        metadata = json.loads((table.schema.metadata or {}).get(b"ncdlib", b"{}"))
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as parquet; move it away and score again ({error})") from error
-    if table.schema.names != SCHEMA.names or b"ncdlib" not in (table.schema.metadata or {}):
+    if table.schema.names != SCHEMA.names or table.schema.types != SCHEMA.types:
         raise ValueError(f"{path} is not a score table: it has columns {table.schema.names}, not {SCHEMA.names}")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("settings"), dict):
+        raise ValueError(f"{path} does not say with which settings its scores were made: move it away and score again")
+    expected = metadata.pop("checksum", None)
+    if expected is not None and expected != checksum(table, metadata):
+        raise ValueError(f"{path} is damaged: its rows do not have the checksum in it; move it away and score again")
     rows = table.to_pandas()
-    rows.attrs = json.loads(table.schema.metadata[b"ncdlib"])
+    twice = rows.duplicated(list(KEYS))
+    if twice.any():
+        key = rows.loc[twice.idxmax(), list(KEYS)].tolist()
+        raise ValueError(f"{path} holds {twice.sum()} rows twice, e.g. {key}: move it away and score again")
+    rows.attrs = metadata
     return rows
+
+
+def checksum(table: pa.Table, metadata: dict[str, Any]) -> str:
+    """A digest of the values of a table and of what is said of them, whatever the encoding of the file."""
+    digest = hashlib.blake2b(json.dumps(metadata).encode(), digest_size=16)
+    for column in table.columns:
+        values = column.combine_chunks()
+        if pa.types.is_string(column.type):
+            encoded = values.dictionary_encode()  # numbered as they first appear
+            digest.update(repr(encoded.dictionary.cast(pa.binary()).to_pylist()).encode())
+            values = encoded.indices
+        digest.update(values.to_numpy(zero_copy_only=False).tobytes())
+    return digest.hexdigest()

@@ -8,6 +8,7 @@ from numbers import Integral
 from typing import NamedTuple
 import warnings
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +27,20 @@ class Method(NamedTuple):
 def methods(alpha: float = 0.95) -> dict[str, Method]:
     """The paper's four ways to read a proxy: as it is, with SAM alone, with NIR alone, and with both, NCD."""
     return {"plain": Method(0.0, "bn"), "SAM": Method(alpha, "bn"), "NIR": Method(0.0, "ln"), "NCD": Method(alpha, "ln")}
+
+
+def with_methods(table: pd.DataFrame, alpha: float = 0.95) -> pd.DataFrame:
+    """The rows of a score table that belong to the four `methods`, in their order, with a column `method`.
+
+    ValueError where the table has no row of a method.
+    """
+    found = []
+    for name, method in methods(alpha).items():
+        rows = table[(table.alpha == method.alpha) & (table.norm == method.norm)]
+        if rows.empty:
+            raise ValueError(f"the table has no score of {name}, alpha = {method.alpha} and norm = {method.norm!r}")
+        found.append(rows.assign(method=name))
+    return pd.concat(found, ignore_index=True)
 
 
 @dataclass(frozen=True)

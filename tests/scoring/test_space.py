@@ -178,7 +178,7 @@ def test_scores_that_are_not_finite_are_counted(tmp_path):
         ({"activations": ("rely",)}, "unknown activation 'rely'"),
         ({"inits": ("xavier",)}, "unknown initialisation 'xavier'"),
         ({"inputs": ("noise",)}, "unknown input 'noise'"),
-        ({"batch": 1}, "a batch has at least 2 images, got 1"),
+        ({"batch": 1}, "batch must be a whole number of at least 2, got 1"),
         ({"mask": "dot"}, "unknown mask 'dot'"),
         ({"mode": "off"}, "unknown mode 'off'"),
         ({"size": {"channels": 0}}, "channels must be a whole number of at least 1, got 0"),
