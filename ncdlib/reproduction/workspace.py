@@ -1,65 +1,94 @@
-"""Where a notebook reads and writes, and how much it computes."""
+"""Where a notebook reads and writes."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+import shutil
+import tempfile
 
-PROFILES = ("paper", "quick", "smoke")
+from matplotlib.figure import Figure
+import pandas as pd
+
+from ncdlib.benchmarks import MissingData
+from ncdlib.reproduction import plots
+
 STORED = "stored result: "  # the first words of the line that tells the reader, and the engine, of a fallback
 
-Setting = TypeVar("Setting")
 
-
-@dataclass(frozen=True)
 class Workspace:
-    """The folders of one run of a notebook, and its profile.
+    """The folders of one run of a notebook.
 
-    - `root`: holds `data/scores`, `data/results` and `figures`: the repository itself, or a scratch folder.
-    - `profile`: `paper` (the published sizes), `quick` (minutes, to look at) or `smoke` (seconds, for the tests).
-    - `repository`: where the committed files lie; the default is right for a notebook, which runs in `notebooks/`.
+    - `root`: holds `data/scores`, `data/results` and `figures`. The engine `run.py` names it. Without it, as when a reader
+      runs a notebook by hand, it is a new temporary folder, whose path is printed; score files of the repository are copied
+      there when they are asked for, so that a run by hand computes only what is missing.
+    - `published`: whether the parameters are those of the committed figures; only then does a notebook assert their numbers.
+    - `repository`: the folder with the committed files; the default is right for a notebook, which runs in `notebooks/`.
 
-    A score file belongs to the one notebook that writes it. Folders are made when a path in them is asked for.
+    One notebook alone writes a score file or a results file.
     """
 
-    root: str | Path
-    profile: str = "paper"
-    repository: str | Path = ".."
+    def __init__(self, root: str | Path | None = None, published: bool = False, repository: str | Path = "..") -> None:
+        self.published, self.repository, self.by_hand = published, Path(repository), root is None
+        self.root = Path(tempfile.mkdtemp(prefix="ncdlib-") if root is None else root)
+        self.missing: list[str] = []
+        if self.by_hand:
+            print(f"What this notebook computes is written to {self.root}; committed files stay as they are.")
 
-    def __post_init__(self) -> None:
-        if self.profile not in PROFILES:
-            raise ValueError(f"unknown profile {self.profile!r}: use one of {', '.join(PROFILES)}")
+    @property
+    def results(self) -> Path:
+        """The folder of results that the claims are read from: that of this run if published, else the committed one."""
+        return (self.root if self.published else self.repository) / "data" / "results"
 
     def scores(self, name: str) -> Path:
-        """The score table `data/scores/NAME.parquet`."""
-        return self._file("data", "scores", f"{name}.parquet")
-
-    def results(self, name: str) -> Path:
-        """The aggregates behind a figure, `data/results/NAME.csv`."""
-        return self._file("data", "results", f"{name}.csv")
-
-    def figure(self, name: str) -> Path:
-        """A figure, `figures/NAME`, with the suffix that `name` has."""
-        return self._file("figures", name)
-
-    def stored_results(self, name: str) -> Path:
-        """The committed aggregates of `name`, whatever the root: what to draw where ground truth cannot be had.
-
-        Raises FileNotFoundError where none were committed.
-        """
-        path = Path(self.repository, "data", "results", f"{name}.csv")
-        if not path.is_file():
-            raise FileNotFoundError(f"no stored result {path}: run the notebook once where its ground truth can be had")
+        """The score file `data/scores/NAME.parquet`."""
+        path = self._file("data", "scores", f"{name}.parquet")
+        committed = self.repository / "data" / "scores" / path.name
+        if self.by_hand and committed.is_file() and not path.exists():
+            shutil.copyfile(committed, path)
         return path
 
-    def mark_stored(self, reason: object) -> None:
-        """Say that a figure shows a stored result, and why, e.g. which file could not be had and from where."""
-        print(f"{STORED}{reason}", flush=True)
+    def truth(self, load: Callable[..., pd.DataFrame], *arguments: object) -> pd.DataFrame | None:
+        """`load(*arguments)`, e.g. `truth(benchmarks.load, "darts")`; None where its files cannot be had, which is printed.
 
-    def pick(self, *, paper: Setting, quick: Setting, smoke: Setting) -> Setting:
-        """The setting that goes with the profile."""
-        return {"paper": paper, "quick": quick, "smoke": smoke}[self.profile]
+        From then on `keep` and `figure` use and show stored results.
+        """
+        try:
+            return load(*arguments)
+        except MissingData as error:
+            self.missing.append(str(error))
+            print(f"{STORED}{error}", flush=True)
+            return None
+
+    def keep(self, name: str, table: pd.DataFrame | Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        """Write the results file `data/results/NAME.csv`, six significant digits, without the index; returns what it holds.
+
+        `table` may be a function that computes it: where ground truth is missing, it is not called, and the stored table
+        is returned.
+        """
+        if callable(table):
+            if self.missing:
+                return self.stored(name)
+            table = table()
+        path = self._file("data", "results", f"{name}.csv")
+        table.to_csv(path, index=False, float_format="%.6g")
+        return _read(path)
+
+    def stored(self, name: str) -> pd.DataFrame:
+        """The results file NAME of this run, or else the committed one. FileNotFoundError where there is neither."""
+        for folder in (self.root, self.repository):
+            if (path := folder / "data" / "results" / f"{name}.csv").is_file():
+                return _read(path)
+        raise FileNotFoundError(f"no stored result {name}.csv: run the notebook {name[:2]} where its data can be had")
+
+    def figure(self, figure: Figure, name: str, stored: bool | None = None) -> None:
+        """Write `figures/NAME.png` and `.svg`; `stored` marks a stored result: by default, where ground truth is missing."""
+        plots.save(figure, self._file("figures", name), bool(self.missing) if stored is None else stored)
 
     def _file(self, *parts: str) -> Path:
-        path = Path(self.root, *parts)
+        path = self.root.joinpath(*parts)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """A results file, in which "none" or "NA" is a word and only an empty entry is no number."""
+    return pd.read_csv(path, keep_default_na=False, na_values=["", "nan"])
