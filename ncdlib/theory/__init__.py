@@ -1,0 +1,38 @@
+"""Why activation-based proxies rank as they do: the paper's theorems, and what its arguments leave out, as code to check.
+
+- `means`: Theorems 4.1 and 4.2, and their forms for GroupNorm and InstanceNorm.
+- `covariance`, `network`: the expected Hamming distance of two images' codes, layer by layer, from the covariances alone.
+- `correlation`: the rank correlation of NWOT that the number of 3x3 convolutions alone predicts.
+- `cost`: Eq. 8 and 9. `bounds`: the most that NWOT can be. `errata`: slips in the supplementary material.
+"""
+
+from ncdlib.theory.bounds import largest_distance, nwot_maximum
+from ncdlib.theory.correlation import SLOPES, predicted_correlation
+from ncdlib.theory.cost import (
+    Multiplications,
+    cost,
+    expected_multiplications,
+    kept_channels_conv2d,
+    nonzero_multiplications,
+)
+from ncdlib.theory.covariance import Covariance, dry_share, hamming_of_cosine, image_covariance, relu_cosine, white_noise
+from ncdlib.theory.errata import SLIPS, Slip
+from ncdlib.theory.means import (
+    Sides,
+    channel_means,
+    group_means,
+    image_means,
+    measured_spread,
+    offset_means,
+    predicted_spread,
+    reach,
+)
+from ncdlib.theory.network import Layer, mean_distance, predicted_distances
+
+__all__ = [
+    "SLIPS", "SLOPES", "Covariance", "Layer", "Multiplications", "Sides", "Slip", "channel_means", "cost", "dry_share",
+    "expected_multiplications", "group_means", "hamming_of_cosine", "image_covariance", "image_means",
+    "kept_channels_conv2d", "largest_distance", "mean_distance", "measured_spread", "nonzero_multiplications",
+    "nwot_maximum", "offset_means", "predicted_correlation", "predicted_distances", "predicted_spread", "reach",
+    "relu_cosine", "white_noise",
+]  # fmt: skip
