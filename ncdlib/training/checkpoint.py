@@ -85,8 +85,8 @@ class Checkpoint:
             raise ValueError(f"{self.path} is damaged or no checkpoint (its SHA-256 does not match): {advice}")
         try:
             state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
-            raise ValueError(f"{self.path} is no checkpoint of a training ({error}): {advice}") from error
+        except (EOFError, RuntimeError, pickle.UnpicklingError):
+            state = None
         if not isinstance(state, dict) or not {"settings", "history", "net", "optimiser", "scaler"} <= state.keys():
             raise ValueError(f"{self.path} is no checkpoint of a training: {advice}")
         return state
