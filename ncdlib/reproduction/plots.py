@@ -1,16 +1,20 @@
 """The house style, and the few figures that recur."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
+import re
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import matplotlib.pyplot as plt
 import numpy as np
+from numpy.typing import ArrayLike
 import pandas as pd
 import seaborn as sns
 
+from ncdlib.scoring.file import written
 from ncdlib.spaces.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
 
 METHODS = {"plain": GREY, "SAM": ORANGE, "NIR": SKY, "NCD": BLUE}  # the same colours in every figure
@@ -44,11 +48,26 @@ def save(figure: Figure, path: str | Path, stored: bool = False) -> None:
     """Write PATH.png and PATH.svg; `stored` marks a figure that shows a stored result."""
     if stored:
         figure.text(0.995, 0.995, "stored result", ha="right", va="top", color=VERMILLION, fontsize=10, style="italic")
-    for suffix, metadata in {".png": {"Software": None}, ".svg": {"Date": None}}.items():
-        target = Path(f"{path}{suffix}")
-        partial = target.with_name(f"{target.name}.partial")
-        figure.savefig(partial, format=suffix[1:], metadata=metadata)
-        partial.replace(target)
+    with written(f"{path}.png") as partial:
+        figure.savefig(partial, format="png", metadata={"Software": None})
+    with written(f"{path}.svg") as partial:
+        figure.savefig(partial, format="svg", metadata={"Date": None})
+        partial.write_text(settled(partial.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def settled(svg: str) -> str:
+    """An SVG text that does not follow the last digits of what it draws.
+
+    Coordinates have two decimals, hundredths of a point; ids, which matplotlib derives from all digits, are numbered as
+    they first appear.
+    """
+    ids: dict[str, str] = {}
+
+    def rounded(match: re.Match) -> str:
+        return re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".replace("-0.00", "0.00"), match[0])
+
+    svg = re.sub(r'\b(?:d|x|y|x1|x2|y1|y2|width|height|points|transform)="[^"]*"', rounded, svg)
+    return re.sub(r"\b[a-z]+[0-9a-f]{10}\b", lambda name: ids.setdefault(name[0], f"id{len(ids)}"), svg)
 
 
 def note(figure: Figure, text: str) -> None:
@@ -63,10 +82,10 @@ def zero_line(ax: Axes) -> None:
 
 def curve(
     ax: Axes,
-    x: Sequence[float],
-    y: Sequence[float],
-    low: Sequence[float],
-    high: Sequence[float],
+    x: ArrayLike,
+    y: ArrayLike,
+    low: ArrayLike,
+    high: ArrayLike,
     label: str,
     color: str | tuple[float, ...],
     marker: str = "o",
@@ -74,6 +93,39 @@ def curve(
     """A line with markers, and a band from `low` to `high`."""
     ax.plot(x, y, color=color, marker=marker, markersize=5, linewidth=1.8, label=label)
     ax.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
+
+
+Look = tuple[str | tuple[float, ...], str]  # colour and marker
+METHOD_LOOKS: dict[str, Look] = {name: (color, MARKERS[name]) for name, color in METHODS.items()}
+
+
+def curves(
+    data: pd.DataFrame,
+    x: str,
+    line: str,
+    column: str,
+    row: str | None = None,
+    y: str = "rho",
+    looks: Mapping[str, Look] = METHOD_LOOKS,
+    size: tuple[float, float] = (10, 4.4),
+) -> tuple[Figure, np.ndarray]:
+    """A grid of panels, one per value of `column` (and `row`); in each, one line per value of `line`, with its interval.
+
+    `data` is tidy: a row per point, with the columns named and `low`, `high`. The values of `line` are the keys of `looks`,
+    which also order the legend. Panels of one row share the y axis; a correlation has its zero line.
+    """
+    columns, rows = data[column].unique(), [None] if row is None else data[row].unique()
+    fig, axes = figure(*size, rows=len(rows), columns=len(columns), sharex=True, sharey="row")
+    for ax, (r, c) in zip(axes.flat, product(rows, columns), strict=True):
+        panel = data[(data[column] == c) & (True if row is None else data[row] == r)]
+        for name, look in looks.items():
+            points = panel[panel[line] == name]
+            curve(ax, points[x], points[y], points["low"], points["high"], name, *look)
+        if y == "rho":
+            zero_line(ax)
+        ax.set_title(", ".join(str(v).upper() if v in ("nwot", "swap") else str(v) for v in (r, c) if v is not None))
+    axes[0, 0].legend()
+    return fig, axes
 
 
 def correlation_map(ax: Axes, rho: pd.DataFrame, low: pd.DataFrame | None, high: pd.DataFrame | None, title: str) -> None:
@@ -84,11 +136,105 @@ def correlation_map(ax: Axes, rho: pd.DataFrame, low: pd.DataFrame | None, high:
         text[i, j] = f"{rho.iat[i, j]:+.2f}{interval}"
     sns.heatmap(
         rho, vmin=-1, vmax=1, cmap=DIVERGING, annot=text, fmt="", ax=ax, cbar=False, linewidths=1,
-        annot_kws={"fontsize": 7.5},
+        annot_kws={"fontsize": 7.5, "color": "black"},
     )  # fmt: skip
     ax.set_title(title)
     ax.tick_params(length=0)
     ax.tick_params(axis="y", rotation=0)
+
+
+def heat_map(
+    ax: Axes, data: pd.DataFrame, rows: str, columns: str, title: str, value: str = "rho", interval: bool = True
+) -> None:
+    """`correlation_map` of tidy data: one row per value of `rows`, one column per value of `columns`, in their order there.
+
+    `data` has these columns, `value`, and `low` and `high` unless `interval` is False.
+    """
+    order = {"index": data[rows].unique(), "columns": data[columns].unique()}
+    names = (value, "low", "high") if interval else (value,)
+    wide = [data.pivot(index=rows, columns=columns, values=name).reindex(**order) for name in names]
+    correlation_map(ax, *(wide if interval else (*wide, None, None)), title)
+    ax.set(xlabel="", ylabel="")
+
+
+def stars(ax: Axes, x: float, printed: pd.DataFrame) -> None:
+    """The paper's numbers as stars at `x`, in the colours of their methods: the columns method and value."""
+    for row in printed.itertuples():
+        ax.plot(x, row.value, "*", color=METHODS[row.method], markersize=13, markeredgecolor="black", clip_on=False)
+
+
+def mask_rates(ax: Axes, data: pd.DataFrame, line: str, value: str = "rho") -> None:
+    """One line per value of `line` over the mask rates, which are spaced evenly: the columns alpha, low, high as well.
+
+    The first line, the last and the one between have their intervals and their names at the right end.
+    """
+    names, rates = sorted(data[line].unique()), sorted(data["alpha"].unique())
+    shown = {names[0], names[len(names) // 2], names[-1]}
+    zero_line(ax)
+    for name, color in zip(names, shades(len(names)), strict=True):
+        points = data[data[line] == name].sort_values("alpha")
+        x = [rates.index(alpha) for alpha in points["alpha"]]
+        ends = (points["low"], points["high"]) if name in shown else (points[value], points[value])
+        curve(ax, x, points[value], *ends, str(name), color)
+        if name in shown:
+            ax.annotate(
+                str(name), (x[-1], points[value].iloc[-1]), (7, 0), textcoords="offset points", va="center", color=color
+            )
+    ax.set(xticks=range(len(rates)), xticklabels=[f"{alpha:g}" for alpha in rates], xlabel="mask rate alpha (not to scale)")
+
+
+def look_of(method: str) -> tuple[str, str]:
+    """The colour and the marker of a method, or of a count or a random pick beside them."""
+    return METHODS.get(method, GREEN if method == "count" else PURPLE), MARKERS.get(method, "P")
+
+
+def dots(ax: Axes, data: pd.DataFrame, value: str = "rho", low: str = "low", high: str = "high", shift: float = 0.0) -> None:
+    """A dot with its interval per row, from the top down: the columns row (its name) and method (its look) as well.
+
+    Rows of one name share a line; `shift` moves all of them down by this part of the distance between lines.
+    """
+    names = list(dict.fromkeys(data["row"]))
+    for row in data.to_dict("records"):
+        color, marker = look_of(row["method"])
+        ends = [[row[value] - row[low]], [row[high] - row[value]]]
+        ax.errorbar(row[value], names.index(row["row"]) + shift, xerr=ends, fmt=marker, color=color, capsize=3)
+    ax.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6))
+
+
+def found(ax: Axes, data: pd.DataFrame, least: float, best: float) -> None:
+    """What simulated searches find: median and 5 % to 95 % per row, the paper's number and spread as a star below it.
+
+    `data` has the columns row, method, median, low, high, printed and spread (nan where the paper prints none); `least` is
+    the mean of the space, `best` its best network.
+    """
+    dots(ax, data, "median")
+    names = list(dict.fromkeys(data["row"]))
+    for row in data[data["printed"].notna()].itertuples():
+        spread = None if np.isnan(row.spread) else row.spread
+        ax.errorbar(row.printed, names.index(row.row) + 0.3, xerr=spread, fmt="*", color="black", markersize=9, capsize=2)
+    ax.axvline(least, color=GREY, linestyle=":", label="mean of the space")
+    ax.axvline(best, color="black", linewidth=1, label="best of the space")
+
+
+def candidates(ax: Axes, size: ArrayLike, scores: ArrayLike, method: str) -> None:
+    """The scores of a search's candidates over their sizes, and a star for the one it chooses."""
+    values = np.asarray(scores, float)
+    best = int(np.nanargmax(values))
+    ax.plot(size, values, ".", color=METHODS[method], markersize=3, alpha=0.5, rasterized=True)
+    ax.plot(
+        np.asarray(size)[best], values[best], "*", markersize=15, color=VERMILLION, markeredgecolor="black", label="chosen"
+    )
+
+
+def stacked(ax: Axes, counts: pd.DataFrame, colors: Mapping[str, str]) -> None:
+    """Horizontal bars, one per row of `counts`, with a part and its number per column."""
+    left = pd.Series(0.0, counts.index)
+    for column, color in colors.items():
+        bars = ax.barh(counts.index, counts[column], left=left, color=color, label=column, height=0.85)
+        ax.bar_label(
+            bars, labels=[str(n) if n else "" for n in counts[column]], label_type="center", color="black", fontsize=9
+        )
+        left = left + counts[column]
 
 
 def figure(
@@ -101,4 +247,4 @@ def figure(
 
 def shades(n: int) -> list[tuple[float, ...]]:
     """n colours from light to dark, for ordered lines; told apart in grey as well."""
-    return [matplotlib.colormaps["cividis_r"](x) for x in np.linspace(0.05, 1, n)]
+    return [matplotlib.colormaps["cividis_r"](x) for x in np.linspace(0.25, 1, n)]

@@ -1,19 +1,21 @@
-"""The paper's numbers, and figures that come out the same each time."""
+"""Figures: what they show, and that they come out the same each time."""
+
+from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 import pytest
 
-from ncdlib.reproduction import paper, plots
+from ncdlib.reproduction import plots
 from ncdlib.spaces import palette
 
 
-def test_the_papers_numbers_can_be_asked_for():
-    rows = paper.numbers("Table 1", proxy="nwot", method="plain")
-    assert len(rows) == 2 and set(rows.source) == {"second-hand"}
-    with pytest.raises(ValueError, match="no column 'proxi'"):
-        paper.numbers(proxi="nwot")
-    with pytest.raises(ValueError, match="no row has place = 'Table 99'"):
-        paper.numbers("Table 99")
+@pytest.fixture
+def ax():
+    figure, axes = plots.figure(4, 3)
+    yield axes[0, 0]
+    plt.close(figure)
 
 
 def test_a_figure_is_the_same_file_each_time(tmp_path):
@@ -29,6 +31,32 @@ def test_a_figure_is_the_same_file_each_time(tmp_path):
     assert not list(tmp_path.glob("*.partial"))
 
 
+def test_last_digits_change_no_file(tmp_path):
+    for name, nudge in (("a", 0.0), ("b", 1e-7)):
+        figure, axes = plots.figure(4, 3)
+        y = np.array([0.1, 0.5, 0.3]) + nudge
+        plots.curve(axes[0, 0], [0, 1, 2], y, y - 0.1, y + 0.1, "line", palette.BLUE)
+        plots.save(figure, tmp_path / name)
+        plt.close(figure)
+    assert (tmp_path / "a.svg").read_text() == (tmp_path / "b.svg").read_text()
+
+
+def test_settled_svg_keeps_what_is_drawn():
+    svg = '<svg><path id="ma0123456789" d="M 1.23456 -0.0001 L 2 3.5"/><use xlink:href="#ma0123456789" x="7.126"/>'
+    svg += '<text x="1.5">rho 0.12345</text><path id="p0123456789"/></svg>'
+    expected = '<svg><path id="id0" d="M 1.23 0.00 L 2 3.5"/><use xlink:href="#id0" x="7.13"/>'
+    assert plots.settled(svg) == expected + '<text x="1.5">rho 0.12345</text><path id="id1"/></svg>'
+
+
+def test_every_reference_of_a_settled_svg_has_its_target(tmp_path, ax):
+    plots.curve(ax, [0, 1], [0, 1], [0, 0], [1, 1], "line", palette.BLUE)
+    plots.save(ax.figure, tmp_path / "a")
+    elements = list(ElementTree.parse(tmp_path / "a.svg").iter())
+    ids = [element.get("id") for element in elements if element.get("id")]
+    used = [value.removeprefix("#") for element in elements for key, value in element.items() if key.endswith("href")]
+    assert used and set(used) <= set(ids) and len(ids) == len(set(ids))
+
+
 def test_a_stored_result_says_so(tmp_path):
     figure, _ = plots.figure(4, 3)
     plots.save(figure, tmp_path / "a", stored=True)
@@ -39,3 +67,72 @@ def test_colours_are_distinct():
     assert len(set(plots.METHODS.values())) == 4
     lightness = [0.3 * r + 0.59 * g + 0.11 * b for r, g, b, _ in plots.shades(7)]
     assert lightness == sorted(lightness, reverse=True)
+
+
+def tidy():
+    rows = [(p, m, k, i / 10 + k / 100) for p in ("nwot", "swap") for i, m in enumerate(plots.METHODS) for k in (6, 0)]
+    table = pd.DataFrame(rows, columns=["proxy", "method", "convolutions", "rho"])
+    return table.assign(low=table.rho - 0.05, high=table.rho + 0.1)
+
+
+def test_curves_have_a_panel_per_proxy_and_a_line_per_method():
+    figure, axes = plots.curves(tidy(), "convolutions", "method", "proxy")
+    lines = {line.get_label(): line for line in axes[0, 1].get_lines()}
+    assert [ax.get_title(loc="left") or ax.get_title() for ax in axes[0]] == ["NWOT", "SWAP"]
+    assert set(plots.METHODS) <= set(lines)
+    assert list(lines["NIR"].get_xdata()) == [6, 0] and np.allclose(lines["NIR"].get_ydata(), [0.26, 0.2])
+    plt.close(figure)
+
+
+def test_a_heat_map_keeps_the_order_of_the_rows(ax):
+    plots.heat_map(ax, tidy().query("proxy == 'nwot'"), "method", "convolutions", "t")
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(plots.METHODS)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["6", "0"]
+    texts = {text.get_text() for text in ax.texts}
+    assert "+0.36\n+0.31, +0.46" in texts and {text.get_color() for text in ax.texts} == {"black"}
+
+
+def test_mask_rates_are_spaced_evenly_and_named_at_the_end(ax):
+    rows = [(k, alpha, k / 10) for k in range(7) for alpha in (0.95, 0.0, 0.5)]
+    table = pd.DataFrame(rows, columns=["convolutions", "alpha", "rho"])
+    plots.mask_rates(ax, table.assign(low=table.rho - 0.1, high=table.rho + 0.1), "convolutions")
+    assert [text.get_text() for text in ax.texts] == ["0", "3", "6"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "0.5", "0.95"]
+    assert list(ax.get_lines()[1].get_xdata()) == [0, 1, 2]
+
+
+def test_dots_lie_from_the_top_down_with_their_intervals(ax):
+    table = pd.DataFrame({"row": ["a", "b", "a"], "method": ["plain", "count", "NCD"], "rho": [0.1, 0.2, 0.3]})
+    plots.dots(ax, table.assign(low=[0.0, 0.1, 0.1], high=0.4))
+    bars = [container.lines[2][0].get_segments()[0] for container in ax.containers]
+    assert np.allclose(bars, [[[0, 0], [0.4, 0]], [[0.1, 1], [0.4, 1]], [[0.1, 0], [0.4, 0]]])
+    assert ax.yaxis_inverted() and [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+
+
+def test_printed_numbers_are_stars_below_what_is_found(ax):
+    table = pd.DataFrame({"row": ["a", "b"], "method": ["plain", "NCD"], "median": [90.0, 92.0], "low": 89.0, "high": 93.0})
+    plots.found(ax, table.assign(printed=[np.nan, 94.0], spread=np.nan), 80.0, 95.0)
+    stars = [line for line in ax.get_lines() if line.get_marker() == "*"]
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in stars] == [(94.0, 1.3)]
+    assert [line.get_xdata()[0] for line in ax.get_lines()[-2:]] == [80.0, 95.0]
+
+
+def test_the_chosen_candidate_has_the_highest_score(ax):
+    plots.candidates(ax, [1, 2, 3], [0.5, np.nan, 0.7], "NCD")
+    star = next(line for line in ax.get_lines() if line.get_marker() == "*")
+    assert (star.get_xdata()[0], star.get_ydata()[0]) == (3, 0.7)
+
+
+def test_stacked_bars_add_up_and_hold_their_numbers(ax):
+    counts = pd.DataFrame({"holds": [2, 0], "cannot tell": [1, 3]}, ["a", "b"])
+    plots.stacked(ax, counts, {"holds": palette.BLUE, "cannot tell": palette.GREY})
+    assert [(bar.get_x(), bar.get_width()) for bar in ax.patches] == [(0, 2), (0, 0), (2, 1), (0, 3)]
+    assert [text.get_text() for text in ax.texts] == ["2", "", "1", "3"]
+
+
+def test_stars_stand_where_the_paper_prints_them(ax):
+    plots.stars(ax, 6, pd.DataFrame({"method": ["plain", "NCD"], "value": [-0.7, 0.6]}))
+    assert [(line.get_xdata()[0], line.get_ydata()[0], line.get_color()) for line in ax.get_lines()] == [
+        (6, -0.7, plots.METHODS["plain"]),
+        (6, 0.6, plots.METHODS["NCD"]),
+    ]
