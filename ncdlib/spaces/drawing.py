@@ -12,6 +12,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, PathPatch
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 import networkx as nx
+import numpy as np
 
 from ncdlib.spaces.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
 
@@ -46,69 +47,45 @@ def short(operation: str) -> str:
 def cell(ax: matplotlib.axes.Axes, edges: Sequence[tuple[int, int, str]], nodes: Mapping[int, str], title: str = "") -> None:
     """Draw a directed acyclic graph of named nodes, left to right, each edge (source, target, operation) labelled.
 
-    Nodes stand on a line in topological order. Edges between neighbours lie on it, the others are arcs above or below. An
-    edge whose operation is "" bears no label; a node named after an operation has its colour.
+    Nodes lie on a line in topological order. Edges between neighbours lie on it, the others are arcs above or below. An
+    edge whose operation is "" has no label; a node named after an operation has its colour.
 
     Raises ValueError for an edge between unknown nodes and for a cycle.
     """
-    for source, target, operation in edges:
-        if source not in nodes or target not in nodes:
-            raise ValueError(f"edge ({source}, {target}, {operation!r}) joins a node that is not among {sorted(nodes)}")
-    graph = nx.DiGraph([(i, j) for i, j, _ in edges])
-    graph.add_nodes_from(nodes)
-    if not nx.is_directed_acyclic_graph(graph):
-        raise ValueError(f"edges {list(edges)} hold the cycle {nx.find_cycle(graph)}, but a cell has none")
-    order = list(nx.lexicographical_topological_sort(graph))
+    order = _topological(edges, nodes)
     arcs = [(order.index(i), order.index(j)) for i, j, _ in edges]
-    floors = storeys(arcs)
-    ports = [_ports(k, arcs, floors) for k in range(len(order))]
-
+    levels = arc_levels(arcs)
     names = [_two_lines(short(nodes[node])) for node in order]
     high = 1.5 + 1.1 * max(name.count("\n") for name in names)  # of a node
-    widths = [
-        max(_width(name) + 1, 0.8 * max(len(above), len(below)) + 0.6)
-        for name, (above, below) in zip(names, ports, strict=True)
-    ]
-    gaps = [2.2] * (len(order) - 1)  # between neighbouring nodes: room for an arrow, or for a label and an arrow
-    for (a, _), floor, (_, _, operation) in zip(arcs, floors, edges, strict=True):
-        if floor == 0 and operation:
+    widths = np.array([max(_width(name) + 1.3, 3.0) for name in names])
+    gaps = np.full(len(order), 2.2)  # to the right of each node: room for an arrow, or for a label and an arrow
+    for (a, b), (_, _, operation) in zip(arcs, edges, strict=True):
+        if b == a + 1 and operation:
             gaps[a] = max(gaps[a], _width(_two_lines(short(operation))) + 3)
-    for (a, b), floor, (_, _, operation) in zip(arcs, floors, edges, strict=True):
-        if floor != 0:  # an arc is wider than its label
-            span = sum(gaps[a:b]) + sum(widths[a : b + 1]) - (widths[a] + widths[b]) / 2
-            gaps[b - 1] += max(0, _width(short(operation)) + 4 - span)
-    centres = [sum(widths[:k]) + sum(gaps[:k]) + widths[k] / 2 for k in range(len(order))]
-    top, bottom = (max(0, *(side * floor for floor in [*floors, 0])) * 2.3 + high / 2 + 1 for side in (1, -1))
-    size = _fit(ax, (0, sum(widths) + sum(gaps)), (-bottom, top))
+    right = np.cumsum(widths + gaps) - gaps
+    centres = right - widths / 2
+    apexes = [2.3 * level + high / 2 * np.sign(level) for level in levels]
+    size = _fit(ax, (0, right[-1]), (min([-high / 2, *apexes]) - 1, max([high / 2, *apexes]) + 1))
 
-    def port(node: int, edge: int, side: int) -> tuple[float, float]:
-        beside = ports[node][0 if side > 0 else 1]
-        step = (widths[node] - 0.6) / len(beside)
-        return centres[node] + step * (beside.index(edge) - (len(beside) - 1) / 2), side * high / 2
-
-    for index, ((a, b), floor, (_, _, operation)) in enumerate(zip(arcs, floors, edges, strict=True)):
-        colour, dashes = style(operation) if operation else (GREY, "-")
-        if floor == 0:
-            start, end = (centres[a] + widths[a] / 2, 0), (centres[b] - widths[b] / 2, 0)
-            path = Path([start, end])
-            label, x, y = _two_lines(short(operation)), (start[0] + end[0]) / 2 - 0.35, 0
-        else:
-            side = 1 if floor > 0 else -1
-            start, end = port(a, index, side), port(b, index, side)
-            y = floor * 2.3 + side * high / 2
-            pull = start[1] + (y - start[1]) * 4 / 3  # the curve's apex is at three quarters of its control points
-            path = Path([start, (start[0], pull), (end[0], pull), end], [Path.MOVETO] + [Path.CURVE4] * 3)
-            label, x = short(operation), (start[0] + end[0]) / 2
-        ahead = (-0.1, 0) if floor == 0 else (0, 0.1 if floor > 0 else -0.1)  # the head alone, so that it is never dashed
-        near = (end[0] + ahead[0], end[1] + ahead[1])
-        pen = {"edgecolor": colour, "linewidth": 0.16 * size, "zorder": 1}
-        ax.add_patch(PathPatch(path, facecolor="none", linestyle=dashes, **pen))
-        ax.add_patch(
-            FancyArrowPatch(near, end, arrowstyle=HEAD, mutation_scale=size, facecolor=colour, shrinkA=0, shrinkB=0, **pen)
-        )
+    for (a, b), level, apex, (_, _, operation) in zip(arcs, levels, apexes, edges, strict=True):
+        if level == 0:
+            points, label, x = [(right[a], 0), (centres[b] - widths[b] / 2, 0)], _two_lines(short(operation)), -0.35
+        else:  # higher arcs end nearer to the centre of a node, so that arcs on one side do not cross there
+            nearness = (abs(level) - 1) / max(map(abs, levels))
+            aside = (1 - nearness) * (np.array([widths[a], -widths[b]]) / 2 - [0.3, -0.3])
+            (start, end), y = centres[[a, b]] + aside, high / 2 * np.sign(level)
+            pull = y + (apex - y) * 4 / 3  # the curve's apex is at three quarters of its control points
+            points, label, x = [(start, y), (start, pull), (end, pull), (end, y)], short(operation), 0
+        _edge(ax, points, operation, size)
         if operation:
-            box = {"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": colour, "linewidth": 0.09 * size}
-            ax.text(x, y, label, ha="center", va="center", fontsize=size, linespacing=1, bbox=box, zorder=2)
+            box = {
+                "boxstyle": "round,pad=0.2",
+                "facecolor": "white",
+                "edgecolor": style(operation)[0],
+                "linewidth": 0.09 * size,
+            }
+            x += (points[0][0] + points[-1][0]) / 2
+            ax.text(x, apex, label, ha="center", va="center", fontsize=size, linespacing=1, bbox=box, zorder=2)
     for node, name, x, width in zip(order, names, centres, widths, strict=True):
         _box(ax, name, (x, 0), (width, high), style(nodes[node])[0], size)
     ax.set_title(title)
@@ -117,27 +94,24 @@ def cell(ax: matplotlib.axes.Axes, edges: Sequence[tuple[int, int, str]], nodes:
 def stack(ax: matplotlib.axes.Axes, blocks: Sequence[tuple[str, float]], title: str = "") -> None:
     """Draw a chain of blocks (label, number) from input to output, left to right.
 
-    A block's extent across the chain grows with the square root of its number (say, channels), which stands below it.
-    Labels are broken at ", " or turned upright where they would be too small to read.
+    A block's extent across the chain grows with the square root of its number (say, channels), which is printed below it.
+    Labels are turned upright where they would be too small to read.
     """
     if not blocks:
         raise ValueError("a stack needs at least one block, e.g. [('stem', 16), ('stage 1', 32)]")
-    numbers = [f"{number:g}" for _, number in blocks]
-    widest = max(number for _, number in blocks) or 1
+    labels, numbers = [short(label) for label, _ in blocks], [f"{number:g}" for _, number in blocks]
+    largest = max(number for _, number in blocks) or 1
 
-    def layout(upright: bool, wrapped: bool) -> tuple[float, float, float, list[str]]:
-        labels = [short(label).replace(", ", "\n" if wrapped else ", ") for label, _ in blocks]
-        extent = max(map(_width, labels)) + 1, 1.0 + max(label.count("\n") + 1 for label in labels)
-        width, low = reversed(extent) if upright else extent  # of the least block
+    def layout(upright: bool) -> tuple[float, float, float]:
+        extent = max(map(_width, labels)) + 1, 2.0
+        width, low = reversed(extent) if upright else extent  # of the smallest block
         width = max(width, *map(_width, numbers))
-        return width, low, _fit(ax, (0, len(blocks) * (width + 1.5) - 1.5), (-0.8 * low - 2, 0.8 * low + 1)), labels
+        return width, low, _fit(ax, (0, len(blocks) * (width + 1.5) - 1.5), (-0.8 * low - 2, 0.8 * low + 1))
 
-    # The first way to write the labels that can be read, or else the most readable.
-    ways = [(False, False), (False, True), (True, False), (True, True)]
-    upright, wrapped = max(ways, key=lambda way: min(layout(*way)[2], READABLE))
-    width, low, size, labels = layout(upright, wrapped)
+    upright = max((False, True), key=lambda upright: min(layout(upright)[2], READABLE))
+    width, low, size = layout(upright)
     for k, ((label, number), text) in enumerate(zip(blocks, labels, strict=True)):
-        x, height = k * (width + 1.5) + width / 2, low * (1 + 0.6 * (max(number, 0) / widest) ** 0.5)
+        x, height = k * (width + 1.5) + width / 2, low * (1 + 0.6 * (max(number, 0) / largest) ** 0.5)
         _box(ax, text, (x, 0), (width, height), style(label)[0], size, upright)
         ax.text(x, -height / 2 - 0.3, numbers[k], ha="center", va="top", fontsize=0.9 * size, color=GREY)
         if k:
@@ -146,10 +120,10 @@ def stack(ax: matplotlib.axes.Axes, blocks: Sequence[tuple[str, float]], title: 
     ax.set_title(title)
 
 
-def storeys(arcs: Sequence[tuple[int, int]]) -> list[int]:
-    """For each arc (a, b), a < b, between points of a line: its storey, positive above the line, negative below, 0 on it.
+def arc_levels(arcs: Sequence[tuple[int, int]]) -> list[int]:
+    """For each arc (a, b), a < b, between points of a line: its level, positive above the line, negative below, 0 on it.
 
-    Arcs on one side whose spans overlap get different storeys, the shorter one nearer to the line. Sides come from a
+    Arcs on one side whose spans overlap get different levels, the shorter one nearer to the line. Sides come from a
     maximum cut of the graph in which crossing arcs pull apart strongly and nested ones a little.
     """
     pulls = nx.Graph()
@@ -161,21 +135,22 @@ def storeys(arcs: Sequence[tuple[int, int]]) -> list[int]:
                 pulls.add_edge(i, j, weight=10 if a < c < b < d or c < a < d < b else 1)
     cuts = [nx.algorithms.approximation.one_exchange(pulls, weight="weight", seed=seed) for seed in range(8)]
     _, (above, _) = max(cuts, key=lambda cut: cut[0])
-    floors = [0] * len(arcs)
+    levels = [0] * len(arcs)
     for i in sorted(pulls, key=lambda i: arcs[i][1] - arcs[i][0]):
         side = 1 if i in above else -1
-        floors[i] = side * (1 + max((side * floors[j] for j in pulls[i] if side * floors[j] > 0), default=0))
-    return floors
+        levels[i] = side * (1 + max((side * levels[j] for j in pulls[i] if side * levels[j] > 0), default=0))
+    return levels
 
 
-def _ports(node: int, arcs: Sequence[tuple[int, int]], floors: Sequence[int]) -> tuple[list[int], list[int]]:
-    """The arcs that meet a node above and below it, from left to right in the order in which they do not cross."""
-
-    def side(sign: int) -> list[int]:
-        met = [i for i, arc in enumerate(arcs) if node in arc and sign * floors[i] > 0]
-        return sorted(met, key=lambda i: (0, abs(floors[i])) if arcs[i][1] == node else (1, -abs(floors[i])))
-
-    return side(1), side(-1)
+def _topological(edges: Sequence[tuple[int, int, str]], nodes: Mapping[int, str]) -> list[int]:
+    for source, target, operation in edges:
+        if source not in nodes or target not in nodes:
+            raise ValueError(f"edge ({source}, {target}, {operation!r}) joins a node that is not among {sorted(nodes)}")
+    graph = nx.DiGraph([(i, j) for i, j, _ in edges])
+    graph.add_nodes_from(nodes)
+    if not nx.is_directed_acyclic_graph(graph):
+        raise ValueError(f"edges {list(edges)} hold the cycle {nx.find_cycle(graph)}, but a cell has none")
+    return list(nx.lexicographical_topological_sort(graph))
 
 
 def _two_lines(label: str) -> str:
@@ -197,6 +172,18 @@ def _fit(ax: matplotlib.axes.Axes, x: tuple[float, float], y: tuple[float, float
     ax.set_xlim(sum(x) / 2 - width / size / 2, sum(x) / 2 + width / size / 2)
     ax.set_ylim(sum(y) / 2 - height / size / 2, sum(y) / 2 + height / size / 2)
     return size
+
+
+def _edge(ax: matplotlib.axes.Axes, points: Sequence[tuple[float, float]], operation: str, size: float) -> None:
+    """A line through two points, or a Bezier curve of four, with an arrow head at its end."""
+    colour, dashes = style(operation) if operation else (GREY, "-")
+    (x, y), (before, height) = points[-1], points[-2]
+    near = (x - 0.1 * np.sign(x - before), y - 0.1 * np.sign(y - height))  # the head alone, so that it is never dashed
+    path = Path(points, [Path.MOVETO] + ([Path.CURVE4] * 3 if len(points) == 4 else [Path.LINETO]))
+    pen = {"edgecolor": colour, "linewidth": 0.16 * size, "zorder": 1}
+    head = {"arrowstyle": HEAD, "mutation_scale": size, "facecolor": colour, "shrinkA": 0, "shrinkB": 0}
+    ax.add_patch(PathPatch(path, facecolor="none", linestyle=dashes, **pen))
+    ax.add_patch(FancyArrowPatch(near, (x, y), **head, **pen))
 
 
 def _box(

@@ -19,11 +19,12 @@ OPERATIONS = ("sep_conv_3x3", "dil_conv_5x5", "max_pool_3x3", "avg_pool_3x3", "s
 
 @pytest.fixture
 def ax():
-    """Axes as wide as a page and 3 inches high."""
-    figure, ax = plt.subplots(figsize=(7, 3))
-    ax.set_position([0, 0, 1, 0.9])
-    yield ax
-    plt.close(figure)
+    """Axes as wide as a page and 3 inches high, with matplotlib's own settings whatever ran before."""
+    with plt.style.context("default"):
+        figure, ax = plt.subplots(figsize=(7, 3))
+        ax.set_position([0, 0, 1, 0.9])
+        yield ax
+        plt.close(figure)
 
 
 def boxes(ax):
@@ -76,7 +77,30 @@ def test_labels_are_legible_at_the_width_of_a_page(ax):
         assert min(text.get_fontsize() for text in ax.texts) >= 7
 
 
-def test_nodes_stand_in_topological_order_from_left_to_right(ax):
+def luminance(colour):
+    """Relative luminance of an opaque colour, as WCAG 2 defines it."""
+    channels = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in mpl.colors.to_rgb(colour)]
+    return np.dot(channels, [0.2126, 0.7152, 0.0722])
+
+
+def contrast(text, background, alpha):
+    """Contrast of a text on a background of this opacity over white."""
+    opaque = alpha * np.array(mpl.colors.to_rgb(background)) + 1 - alpha
+    light, dark = sorted([luminance(text), luminance(opaque)], reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_text_is_told_from_every_background(ax):
+    assert contrast("#767676", "white", 1) == pytest.approx(4.54, abs=0.01)  # the lightest grey that WCAG's AA allows
+    drawing.cell(ax, [(k, k + 1, "") for k in range(5)], dict(enumerate(OPERATIONS)))
+    drawing.stack(ax, [(operation, k) for k, operation in enumerate(OPERATIONS)])
+    fills = [patch.get_facecolor() for patch in ax.patches if isinstance(patch, mpl.patches.FancyBboxPatch)]
+    assert len(set(fills)) > 4
+    for text in ax.texts:
+        assert all(contrast(text.get_color(), fill[:3], fill[3]) >= 4.5 for fill in [*fills, (1, 1, 1, 1)])
+
+
+def test_nodes_are_in_topological_order_from_left_to_right(ax):
     drawing.cell(ax, [(3, 1, ""), (1, 0, ""), (0, 2, ""), (3, 2, "")], {0: "c", 1: "b", 2: "d", 3: "a"})
     places = {label: (box.x0 + box.x1) / 2 for label, box in boxes(ax)}
     assert sorted(places, key=places.get) == ["a", "b", "c", "d"]
@@ -88,17 +112,17 @@ def test_two_operations_between_the_same_nodes_are_both_drawn(ax):
     assert not overlapping(ax)
 
 
-def test_storeys_set_overlapping_arcs_apart():
+def test_levels_set_overlapping_arcs_apart():
     rng = np.random.default_rng(0)
     for _ in range(50):
         arcs = [tuple(sorted(rng.choice(7, 2, replace=False).tolist())) for _ in range(12)]
-        floors = drawing.storeys(arcs)
+        levels = drawing.arc_levels(arcs)
         for (i, (a, b)), (j, (c, d)) in combinations(enumerate(arcs), 2):
-            if a < d and c < b and floors[i] != 0 and floors[j] != 0:
-                assert floors[i] != floors[j]
-        assert all(floor != 0 or b == a + 1 for floor, (a, b) in zip(floors, arcs, strict=True))
-    assert {*drawing.storeys([(0, 2), (1, 3)])} == {1, -1}  # crossing arcs take two sides
-    outer, inner, left, right = drawing.storeys([(0, 3), (1, 3), (0, 1), (1, 2)])
+            if a < d and c < b and levels[i] != 0 and levels[j] != 0:
+                assert levels[i] != levels[j]
+        assert all(level != 0 or b == a + 1 for level, (a, b) in zip(levels, arcs, strict=True))
+    assert {*drawing.arc_levels([(0, 2), (1, 3)])} == {1, -1}  # crossing arcs take two sides
+    outer, inner, left, right = drawing.arc_levels([(0, 3), (1, 3), (0, 1), (1, 2)])
     assert (left, right) == (0, 0)
     assert outer * inner < 0 or abs(outer) > abs(inner)
 
