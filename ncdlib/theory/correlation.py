@@ -36,12 +36,9 @@ def predicted_correlation(archs: Iterable[object], target: Iterable[SupportsFloa
     if not np.isfinite(values).all():
         raise ValueError(f"target has {np.sum(~np.isfinite(values))} values that are nan or infinite: leave these cells out")
     counts = np.array([count_3x3(arch) for arch in archs])
-    for name, numbers in (
-        ("all cells have the same number of 3x3 convolutions", counts),
-        ("the target is constant", values),
-    ):
+    for name, numbers in (("counts of 3x3 convolutions", counts), ("targets", values)):
         if np.ptp(numbers) == 0:
-            raise ValueError(f"{name}, {numbers[0]:g}: its rank correlation is not defined")
+            raise ValueError(f"all {name} are {numbers[0]:g}: the rank correlation of a constant is not defined")
     return float(np.clip(SLOPES[method.lower()] * stats.spearmanr(counts, values).statistic, -1, 1))
 
 

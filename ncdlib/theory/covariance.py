@@ -181,7 +181,9 @@ def _diagonal(pairs: Pairs) -> Places:
     return pairs.reshape(h * w, h * w).diagonal().reshape(h, w)
 
 
-def _window_sum(pairs: Pairs, axis: int, kernel: int, stride: int, border: str) -> Pairs:
+def _window_sum(
+    pairs: Float[Tensor, "_ _ _ _"], axis: int, kernel: int, stride: int, border: str
+) -> Float[Tensor, "_ _ _ _"]:
     """Sum over offsets d of pairs at s a + d - p along both positions' rows (axis 0) or columns (axis 1)."""
     pairs = pairs.movedim((axis, axis + 2), (-2, -1))
     padded = F.pad(pairs, [kernel // 2] * 4, mode="constant" if border == "zeros" else "circular")

@@ -26,7 +26,7 @@ def test_counts_are_those_of_the_networks_that_the_space_builds(name):
 
 def test_prediction_is_the_slope_times_the_rank_correlation_of_the_count():
     counts = [str(cell).count("nor_conv_3x3") for cell in SIX]
-    target = [(31 * i) % 64 + 5 * count for i, count in enumerate(counts)]
+    target = [i % 7 + count for i, count in enumerate(counts)]
     ranks = [stats.rankdata(values) for values in (counts, target)]  # ties: mean ranks
     rho = stats.pearsonr(*ranks).statistic
     assert abs(rho) > 0.1
