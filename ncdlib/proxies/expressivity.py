@@ -6,7 +6,6 @@ import weakref
 
 from jaxtyping import Float
 import numpy as np
-from scipy.stats import rankdata
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -168,6 +167,8 @@ def az_nas(
     nan counts as -inf, the smallest, as in their code: so the result is always finite. It is a property of the set:
     another network added may reorder the rest. Their search over transformers leaves progressivity out.
     """
+    from scipy.stats import rankdata  # here, because it takes a second to import
+
     parts = [np.where(np.isnan(part), -np.inf, part) for part in (expressivity, progressivity, trainability, flops)]
     return sum(np.log(rankdata(part) / len(part)) for part in parts)
 

@@ -2,11 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-import matplotlib.axes
 import numpy as np
 from torch import nn
+
+if TYPE_CHECKING:
+    import matplotlib.axes
 
 Arch = TypeVar("Arch", bound=Hashable)
 
@@ -52,5 +54,5 @@ class Space(ABC, Generic[Arch]):
         """Number of convolutions that the architecture chooses."""
 
     @abstractmethod
-    def draw(self, arch: Arch, ax: matplotlib.axes.Axes) -> None:
+    def draw(self, arch: Arch, ax: "matplotlib.axes.Axes") -> None:
         """Draw the architecture into `ax`."""

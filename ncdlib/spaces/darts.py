@@ -3,16 +3,17 @@
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import matplotlib.axes
 import numpy as np
 from torch import nn
 
-from ncdlib.spaces import drawing
 from ncdlib.spaces.base import Space
 from ncdlib.spaces.blocks import check_sizes, initialise
 from ncdlib.spaces.darts_network import Network
+
+if TYPE_CHECKING:
+    import matplotlib.axes
 
 OPS = (
     "none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5",
@@ -165,12 +166,14 @@ class DARTS(Space[Genotype]):
         initialise(network, init)
         return network
 
-    def draw(self, arch: Genotype, ax: matplotlib.axes.Axes) -> None:
+    def draw(self, arch: Genotype, ax: "matplotlib.axes.Axes") -> None:
         """Draw the normal cell; `draw_cell` draws either."""
         self.draw_cell(arch, "normal", ax)
 
-    def draw_cell(self, arch: Genotype, kind: str, ax: matplotlib.axes.Axes) -> None:
+    def draw_cell(self, arch: Genotype, kind: str, ax: "matplotlib.axes.Axes") -> None:
         """Draw the "normal" or the "reduce" cell, without edges that carry `none`; the last node is the concatenation."""
+        from ncdlib.spaces import drawing  # here, because it loads matplotlib
+
         if kind not in KINDS:
             raise ValueError(f"unknown cell {kind!r}: use one of {', '.join(KINDS)}")
         edges = [edge for edge in arch.edges(kind) if edge[2] != "none"] + [(node, 6, "") for node in NODES]

@@ -8,15 +8,17 @@ seventeen blocks for ImageNet and has no ground truth.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from typing import TYPE_CHECKING
 
-import matplotlib.axes
 import numpy as np
 from torch import Tensor, nn
 
 from ncdlib import activations, rescaling
-from ncdlib.spaces import drawing
 from ncdlib.spaces.base import Space
 from ncdlib.spaces.blocks import Conv2d, Linear, check_sizes, initialise
+
+if TYPE_CHECKING:
+    import matplotlib.axes
 
 KINDS = ("identity", "3x3, ratio 3", "5x5, ratio 6")  # what the digits 0, 1, 2 of NAS-Bench-Macro stand for
 KERNEL_RATIO = {1: (3, 3), 2: (5, 6)}
@@ -144,7 +146,9 @@ class MobileNet(Space[MacroCode]):
         initialise(network, init)
         return network
 
-    def draw(self, arch: MacroCode, ax: matplotlib.axes.Axes) -> None:
+    def draw(self, arch: MacroCode, ax: "matplotlib.axes.Axes") -> None:
+        from ncdlib.spaces import drawing  # here, because it loads matplotlib
+
         blocks, c = [("stem 3x3", 32.0)], 32
         for kind, stride in zip(arch.kinds, MACRO_STRIDES, strict=True):
             c *= stride
@@ -197,7 +201,9 @@ class MobileNetV2(Space[ExpansionRatios]):
         initialise(network, init)
         return network
 
-    def draw(self, arch: ExpansionRatios, ax: matplotlib.axes.Axes) -> None:
+    def draw(self, arch: ExpansionRatios, ax: "matplotlib.axes.Axes") -> None:
+        from ncdlib.spaces import drawing  # here, because it loads matplotlib
+
         blocks = [
             (f"3x3, ratio {ratio}" + (", stride 2" if stride == 2 else ""), float(c))
             for ratio, (c, stride) in zip(arch.ratios, V2_BLOCKS, strict=True)

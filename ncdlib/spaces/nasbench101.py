@@ -4,16 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 import hashlib
+from typing import TYPE_CHECKING
 
-import matplotlib.axes
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ncdlib import activations, rescaling
-from ncdlib.spaces import drawing
 from ncdlib.spaces.base import Space
 from ncdlib.spaces.blocks import Conv2d, Linear, check_sizes, initialise
+
+if TYPE_CHECKING:
+    import matplotlib.axes
 
 OPS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")  # in the order of the published labels 0, 1, 2
 MAX_VERTICES, MAX_EDGES = 7, 9
@@ -173,7 +175,9 @@ class NASBench101(Space[Cell101]):
         initialise(network, init)
         return network
 
-    def draw(self, arch: Cell101, ax: matplotlib.axes.Axes) -> None:
+    def draw(self, arch: Cell101, ax: "matplotlib.axes.Axes") -> None:
+        from ncdlib.spaces import drawing  # here, because it loads matplotlib
+
         edges = [(i, j, "") for i, row in enumerate(arch.matrix) for j, bit in enumerate(row) if bit]
         drawing.cell(ax, edges, dict(enumerate(arch.ops)))
 

@@ -4,15 +4,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from typing import TYPE_CHECKING
 
-import matplotlib.axes
 import numpy as np
 from torch import Tensor, nn
 
 from ncdlib import activations, rescaling
-from ncdlib.spaces import drawing
 from ncdlib.spaces.base import Space
 from ncdlib.spaces.blocks import AvgPool2d, Conv2d, EdgeCell, Linear, ReLUConvBN, check_sizes, initialise
+
+if TYPE_CHECKING:
+    import matplotlib.axes
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 WIDER = ("nor_conv_5x5", "nor_conv_7x7")  # outside the benchmark, to study rising non-linearity
@@ -139,7 +141,9 @@ class NASBench201(Space[Cell201]):
         initialise(network, init)
         return network
 
-    def draw(self, arch: Cell201, ax: matplotlib.axes.Axes) -> None:
+    def draw(self, arch: Cell201, ax: "matplotlib.axes.Axes") -> None:
+        from ncdlib.spaces import drawing  # here, because it loads matplotlib
+
         edges = [(i, j, op) for (i, j), op in zip(EDGES, arch.ops, strict=True) if op != "none"]
         drawing.cell(ax, edges, {0: "input", 1: "1", 2: "2", 3: "output"})
 

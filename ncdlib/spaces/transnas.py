@@ -5,17 +5,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import product
+from typing import TYPE_CHECKING
 
-import matplotlib.axes
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ncdlib import activations, rescaling
-from ncdlib.spaces import drawing
 from ncdlib.spaces.base import Space
 from ncdlib.spaces.blocks import Conv2d, EdgeCell, Linear, ReLUConvBN, check_sizes, initialise
 from ncdlib.spaces.nasbench201 import EDGES, Cell201
+
+if TYPE_CHECKING:
+    import matplotlib.axes
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3")  # cell digits 0, 1, 2, 3
 BASE = 64  # channels after the stem; every string of the benchmark begins with it
@@ -144,7 +146,9 @@ class TransNASMicro(TransNAS):
         """Edges of the cell that convolve."""
         return arch.graph.convolutions
 
-    def draw(self, arch: Net, ax: matplotlib.axes.Axes) -> None:
+    def draw(self, arch: Net, ax: "matplotlib.axes.Axes") -> None:
+        from ncdlib.spaces import drawing  # here, because it loads matplotlib
+
         edges = [(i, j, op) for (i, j), op in zip(EDGES, arch.graph.ops, strict=True) if op != "none"]
         drawing.cell(ax, edges, {0: "input", 1: "1", 2: "2", 3: "output"})
 
@@ -179,7 +183,9 @@ class TransNASMacro(TransNAS):
         """Two 3x3 convolutions a cell, two cells a module; 1x1 convolutions on the shortcuts are not counted."""
         return 4 * len(arch.modules)
 
-    def draw(self, arch: Net, ax: matplotlib.axes.Axes) -> None:
+    def draw(self, arch: Net, ax: "matplotlib.axes.Axes") -> None:
+        from ncdlib.spaces import drawing  # here, because it loads matplotlib
+
         doublings = np.cumsum([digit in "24" for digit in arch.modules])
         blocks = [(MODULES[digit], BASE * 2**d) for digit, d in zip(arch.modules, doublings, strict=True)]
         drawing.stack(ax, [("stem", BASE), *((label, int(number)) for label, number in blocks)])
