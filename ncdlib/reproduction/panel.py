@@ -8,17 +8,19 @@ from typing import NamedTuple
 from ipywidgets import HBox, Image, Layout, SelectionSlider, ToggleButtons, VBox
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 import matplotlib.pyplot as plt
+from matplotlib.text import Text
 import numpy as np
 import pandas as pd
 
 from ncdlib.reproduction import plots
+from ncdlib.scoring import methods
 from ncdlib.spaces.palette import BLACK, BLUE, GREY, ORANGE, VERMILLION
 
-METHODS = {("bn", False): "plain", ("bn", True): "SAM", ("ln", False): "NIR", ("ln", True): "NCD"}  # norm, masked?
-NORMS = {"bn": ("BatchNorm kept", ORANGE, "s"), "ln": ("LayerNorm in its place (NIR)", BLUE, "D")}
+LINES = {"bn": ("BatchNorm kept", ORANGE, "s"), "ln": ("LayerNorm in its place (NIR)", BLUE, "D")}
 SHADES = ListedColormap(plots.shades(7))  # 0 to 6 convolutions that are 3x3
 
 
@@ -55,16 +57,17 @@ class Panel:
         self.scene = cache(self._scene)
 
     def words(self, setting: Setting) -> tuple[str, str]:
-        """What is to be said of a setting, and the colour to say it in."""
-        rho, method = self.rhos.loc[setting], METHODS[setting.norm, setting.alpha > 0]
+        """The caption of a setting, and its colour."""
+        rho, its = self.rhos.loc[setting], (setting.alpha, setting.norm)
+        method = next(name for name, method in methods(setting.alpha or 1.0).items() if method == its)
         sign = int(rho.low > 0) - int(rho.high < 0)
         way, color = {1: ("the right way", BLUE), 0: ("neither way", GREY), -1: ("backwards", VERMILLION)}[sign]
         head = f"{method} {setting.proxy.upper()}, alpha = {setting.alpha:g}: ranks {way}"
         interval = f"[{rho.low:+.2f}, {rho.high:+.2f}]"
         return f"{head}\nrho = {rho.rho:+.2f} {interval}, n = {rho.n:.0f} cells, seeds: {rho.seeds:.0f}", color
 
-    def scatter(self, ax: Axes, setting: Setting) -> tuple:
-        """Draw the cells in the order of their scores and of their accuracies; returns the points and the words."""
+    def scatter(self, ax: Axes, setting: Setting) -> tuple[PathCollection, Text]:
+        """Draw the cells in the order of their scores and of their accuracies; returns the points and the caption."""
         cells, (text, color) = self.cells.loc[setting], self.words(setting)
         n, shares = len(cells), np.linspace(0, 1, 5)
         ax.set(xlim=(-0.02 * n, 1.03 * n), ylim=(-0.02 * n, 1.03 * n), xlabel="rank by score (right: the highest)")
@@ -72,24 +75,32 @@ class Panel:
         dots = ax.scatter("x", "y", c="larger", data=cells, cmap=SHADES, vmin=-0.5, vmax=6.5, s=26, linewidths=0)
         return dots, ax.text(0, 1.02, text, color=color, fontsize=11, weight="bold", transform=ax.transAxes)
 
+    def key(self, ax: Axes, cells: PathCollection) -> None:
+        """The colours of `scatter`, beside its axes."""
+        ax.figure.colorbar(cells, ax=ax, ticks=range(7), label="3x3 convolutions in the cell")
+
     def _scene(self, proxy: str, convolutions: int) -> tuple:
-        """What stays while alpha and norm change: a canvas, its background, and what moves over it."""
+        """What stays while alpha and norm change: a canvas, its background, and what moves over it.
+
+        A change then draws points, caption and ring alone, an eighth of the time that the whole figure takes.
+        """
         plots.style()
-        canvas = FigureCanvasAgg(figure := Figure(figsize=(10, 4.5), dpi=100))
-        place = {"left": 0.08, "right": 0.985, "bottom": 0.2, "top": 0.88, "wspace": 0.2}
+        canvas = FigureCanvasAgg(figure := Figure(figsize=(10.6, 4.5), dpi=100))
+        place = {"left": 0.075, "right": 0.985, "bottom": 0.2, "top": 0.88, "wspace": 0.2}
         left, right = figure.subplots(1, 2, gridspec_kw=place)
         left.set_ylabel("CIFAR-10 accuracy (%), spaced by rank")
         plots.zero_line(right)
-        for norm, look in NORMS.items():
+        for norm, line in LINES.items():
             mine = self.rhos.xs((proxy, norm, convolutions), level=("proxy", "norm", "convolutions"))
-            plots.curve(right, range(len(mine)), *mine[["rho", "low", "high"]].T.to_numpy().tolist(), *look)
+            plots.curve(right, range(len(mine)), *mine[["rho", "low", "high"]].T.to_numpy().tolist(), *line)
         right.set(ylim=(-1, 1), xlabel="mask rate alpha (not to scale)", ylabel="Spearman's rho")
         right.set_xticks(range(len(mine)), [f"{alpha:g}" for alpha in mine.index])
         right.set_title(f"{proxy.upper()} at every mask rate,\n{convolutions} convolutions in the cell", fontsize=11)
         right.legend(loc="lower right")
-        plots.note(figure, "a point is a cell, darker with more 3x3 convolutions; 95 % bootstrap intervals over cells")
+        plots.note(figure, "a point is a cell; 95 % bootstrap intervals over cells")
         ring = right.plot([], [], "o", markersize=15, markerfacecolor="none", markeredgecolor=BLACK, markeredgewidth=2)
         moving = [*self.scatter(left, Setting(proxy, convolutions=convolutions)), *ring]
+        self.key(left, moving[0])
         plt.setp(moving, animated=True)  # left out when the canvas draws
         canvas.draw()
         return canvas, canvas.copy_from_bbox(figure.bbox), moving
@@ -111,18 +122,19 @@ class Panel:
         for scene in product(self.choices["proxy"], self.choices["convolutions"]):
             self.scene(*scene)
         look = {"style": {"description_width": "90px"}, "layout": Layout(width="410px")}
-        proxies, norms = [("NWOT", "nwot"), ("SWAP", "swap")], [("BatchNorm", "bn"), ("LayerNorm: NIR", "ln")]
-        proxy = ToggleButtons(options=proxies, value=setting.proxy, description="proxy", **look)
-        norm = ToggleButtons(options=norms, value=setting.norm, description="norm", **look)
-        alpha = SelectionSlider(options=self.choices["alpha"], value=setting.alpha, description="alpha", **look)
-        numbers = self.choices["convolutions"]
-        size = SelectionSlider(options=numbers, value=setting.convolutions, description="convolutions", **look)
+        named = {"proxy": [("NWOT", "nwot"), ("SWAP", "swap")], "norm": [("BatchNorm", "bn"), ("LayerNorm: NIR", "ln")]}
+        controls = {
+            name: kind(options=named.get(name, self.choices[name]), value=getattr(setting, name), description=name, **look)
+            for kind, names in ((SelectionSlider, ("alpha", "convolutions")), (ToggleButtons, ("proxy", "norm")))
+            for name in names
+        }
         picture = Image(layout=Layout(max_width="100%"))
 
         def redraw(_: object = None) -> None:
-            picture.value = self.png(Setting(proxy.value, norm.value, alpha.value, size.value))
+            picture.value = self.png(Setting(**{name: control.value for name, control in controls.items()}))
 
-        for control in (proxy, norm, alpha, size):
+        for control in controls.values():
             control.observe(redraw, "value")
         redraw()
-        return VBox([HBox([alpha, size]), HBox([proxy, norm]), picture])
+        alpha, convolutions, proxy, norm = controls.values()
+        return VBox([HBox([alpha, convolutions]), HBox([proxy, norm]), picture])
