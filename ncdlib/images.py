@@ -32,10 +32,6 @@ class Tensors:
     images: UInt8[Tensor, "n 3 h w"]
     labels: Int[Tensor, " n"]
 
-    def load(self, indices: Int[Tensor, " k"]) -> UInt8[Tensor, "k 3 h w"]:
-        """These images."""
-        return self.images[indices]
-
 
 def batch(
     kind: str = "gaussian", n: Whole = 32, seed: Whole = 0, resolution: Whole = 32, channels: Whole = 3

@@ -64,7 +64,8 @@ def train(
     optimiser = make_optimiser(net, recipe)
     scaler = torch.amp.GradScaler(device.type, enabled=recipe.mixed_precision and device.type == "cuda")
     run = Checkpoint(Path(folder), net, optimiser, scaler, settings(net, recipe, data, seed))
-    with run.alone(), _own_draws(device), _own_drop_path(net):
+    gpus = [device.index] if device.type == "cuda" else []  # whose random state is left as it was, as the CPU's is
+    with run.alone(), torch.random.fork_rng(gpus), _own_drop_path(net):
         history = run.restore()
         with tqdm(total=recipe.epochs, initial=len(history), unit="epoch", disable=not progress) as bar:
             for epoch in range(len(history), recipe.epochs):
@@ -198,13 +199,6 @@ def loss_of(output: Tensor | tuple[Tensor, Tensor], labels: Tensor, recipe: Reci
     for extra in auxiliary:
         loss = loss + recipe.auxiliary_weight * cross_entropy(extra, labels, label_smoothing=recipe.label_smoothing)
     return loss, logits
-
-
-@contextmanager
-def _own_draws(device: torch.device) -> Iterator[None]:
-    """Leave torch's global random state as it was."""
-    with torch.random.fork_rng([device.index] if device.type == "cuda" else []):
-        yield
 
 
 @contextmanager
