@@ -33,8 +33,8 @@ def claims(folder: str | Path | None = None) -> list[dict[str, Any]]:
     return contents(folder)["claims"]
 
 
-def ledger(results: str | Path | None = None, folder: str | Path | None = None) -> pd.DataFrame:
-    """Every claim beside our results, one per row, in the order of `claims()`.
+def ledger(results: str | Path | None = None, folder: str | Path | None = None, notebook: str | None = None) -> pd.DataFrame:
+    """Every claim, or each that one notebook argues, beside our results, one per row, in the order of `claims()`.
 
     - claim, place, notebook, quantity: what is said, where, where we argue it, and what is measured.
     - printed: the paper's number or numbers, as text; ours: our number with its interval, or the range of several.
@@ -52,6 +52,8 @@ def ledger(results: str | Path | None = None, folder: str | Path | None = None) 
     results, held = Path(results or folder / "results"), contents(folder)
     entries = []
     for claim in held["claims"]:
+        if notebook not in (None, claim["notebook"]):
+            continue
         try:
             entries.append(_entry(claim, held["margins"], results, folder))
         except ValueError as error:
@@ -190,10 +192,10 @@ def in_notebook(number: str, results: str | Path | None = None, folder: str | Pa
 
     ValueError where it argues none.
     """
-    whole = ledger(results, folder)
-    mine = whole[whole.notebook == number]
-    if mine.empty:
-        raise ValueError(f"no claim belongs to notebook {number!r}; there are {', '.join(sorted(set(whole.notebook)))}")
+    argue = sorted({claim["notebook"] for claim in claims(folder)})
+    if number not in argue:
+        raise ValueError(f"no claim belongs to notebook {number!r}; there are {', '.join(argue)}")
+    mine = ledger(results, folder, number)
     rows = mine["supports"].astype(str) + " of " + mine["rows"].astype(str)
     told = pd.DataFrame({"the paper's claim": mine.claim, "place": mine.place, "printed": mine.printed, "ours": mine.ours})
     told["rows that support it"] = rows.where(mine.rows > 0, "")

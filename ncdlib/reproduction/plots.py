@@ -112,14 +112,15 @@ def curves(
     """A grid of panels, one per value of `column` (and `row`); in each, one line per value of `line`, with its interval.
 
     `data` is tidy: a row per point, with the columns named and `low`, `high`. The values of `line` are the keys of `looks`,
-    which also order the legend. Panels of one row share the y axis; a correlation has its zero line.
+    which also order the legend. Points are joined in the order of `x`. Panels of one row share the y axis; a correlation has
+    its zero line.
     """
     columns, rows = data[column].unique(), [None] if row is None else data[row].unique()
     fig, axes = figure(*size, rows=len(rows), columns=len(columns), sharex=True, sharey="row")
     for ax, (r, c) in zip(axes.flat, product(rows, columns), strict=True):
         panel = data[(data[column] == c) & (True if row is None else data[row] == r)]
         for name, look in looks.items():
-            points = panel[panel[line] == name]
+            points = panel[panel[line] == name].sort_values(x)
             curve(ax, points[x], points[y], points["low"], points["high"], name, *look)
         if y == "rho":
             zero_line(ax)

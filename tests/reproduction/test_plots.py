@@ -80,7 +80,7 @@ def test_curves_have_a_panel_per_proxy_and_a_line_per_method():
     lines = {line.get_label(): line for line in axes[0, 1].get_lines()}
     assert [ax.get_title(loc="left") or ax.get_title() for ax in axes[0]] == ["NWOT", "SWAP"]
     assert set(plots.METHODS) <= set(lines)
-    assert list(lines["NIR"].get_xdata()) == [6, 0] and np.allclose(lines["NIR"].get_ydata(), [0.26, 0.2])
+    assert list(lines["NIR"].get_xdata()) == [0, 6] and np.allclose(lines["NIR"].get_ydata(), [0.2, 0.26])
     plt.close(figure)
 
 
