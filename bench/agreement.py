@@ -3,10 +3,11 @@
     python bench/agreement.py TABLE
 
 TABLE holds NASLib's scores of 725 NAS-Bench-201 cells at batch 32: its own `naslib/data/zc_nasbench201.json` (commit
-1bdbd960 of automl/NASLib), or a CSV with columns `dataset`, `arch_str` and one a proxy. Scores the same cells here, on
-Gaussian images with random labels where the published run saw CIFAR-10, and prints the signed Spearman of the two for each
-proxy. On every third cell, beside it: that of ours on pieces of photographs, and that of two runs of ours, which differ in
-nothing but the seed. Resumes from data/scores/12_published_cells.parquet, writes data/results/12_agreement.csv.
+1bdbd960 of automl/NASLib), or a CSV with columns `dataset`, `arch_str` and one column per proxy. Scores the same cells
+here, on Gaussian images with random labels (the published run used CIFAR-10), and prints the signed Spearman correlation of
+the two for each proxy. For every third cell it also prints that of our scores on pieces of photographs, and that of two runs
+of ours that differ only in the seed. Resumes from data/scores/12_published_cells.parquet and writes
+data/results/12_agreement.csv.
 
 The published file writes -1e8 where a score was not finite: such cells are left out and counted.
 """
@@ -41,12 +42,12 @@ PROXIES = {
 }
 NASLIB_OPS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
 NASLIB_EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
-AGAIN = 3  # one in so many cells is scored with a second seed, and on photographs
-UNDEFINED = -1e7  # anything below is the file's own mark of a score that is not finite
+AGAIN = 3  # every third cell is also scored with a second seed, and on photographs
+UNDEFINED = -1e7  # a smaller number is the file's mark of a score that is not finite
 
 
 def read(path: Path) -> pd.DataFrame:
-    """The published scores on CIFAR-10: a row a cell, indexed by its string."""
+    """The published scores on CIFAR-10: one row per cell, indexed by its string."""
     if path.suffix == ".json":
         cells = json.loads(path.read_text())["cifar10"]
         rows = {
@@ -69,7 +70,7 @@ def cell_string(key: str) -> str:
 
 
 def agreement(published: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """Signed Spearman of our scores with the published ones, also on photographs, and of two of our runs: a row a proxy."""
+    """Signed rho of our scores with the published ones, also on photographs, and of two of our runs; one row per proxy."""
     runs = {key: run.pivot(index="arch", columns="proxy", values="score") for key, run in scores.groupby(["input", "seed"])}
     first, second, photographs = runs["gaussian", 0], runs["gaussian", 1], runs["patches", 0]
     rows = []

@@ -6,7 +6,7 @@
 that is not zero, its products to the outputs that read it: as many multiplications as Eq. 9 has. `kept` reads only some
 channels, round((1 - alpha) C) and at least one, drawn anew for the batch or for each image. `draw` is drawing the mask
 alone. One thread, batch 32, channels-last, the convolutions of a NAS-Bench-201 network; in every repeat each procedure
-runs once, so that a drift of the machine meets all. Writes data/results/03_cost.csv: seconds, median and range over
+runs once, so that a drift of the machine affects all. Writes data/results/03_cost.csv: seconds, median and range over
 repeats.
 """
 

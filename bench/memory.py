@@ -23,7 +23,7 @@ CELLS = {
 
 
 def peak(procedure: Callable[[], object]) -> float:
-    """The most memory that a call held at one time, in MiB."""
+    """The most memory in use at one time during a call, in MiB."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         procedure()
     now = most = 0

@@ -4,7 +4,7 @@
 
 NAS-Bench-201 cells at the published size, batch 32; the proxies for vision transformers on AutoFormer-Tiny at the published
 size, batch 8. One thread; the networks are built beforehand. For each network and repeat a forward pass in training mode,
-the passes needed and `ncdlib.score` run one after the other, so that all meet the same machine, and the ratios are medians
+the passes needed and `ncdlib.score` run one after the other, under the same load of the machine, and the ratios are medians
 over networks and repeats. Passes are taken by the plain procedure: nothing is read from them. With all proxies asked for,
 writes data/results/12_cost.csv.
 """
@@ -17,10 +17,10 @@ import inspect
 from pathlib import Path
 import statistics
 import sys
-import time
 from typing import NamedTuple
 import warnings
 
+from clock import seconds
 import numpy as np
 import pandas as pd
 import torch
@@ -134,13 +134,6 @@ PASSES: dict[str, Passes] = {
     **dict.fromkeys(FOR_VITS, OF_ONES),
     **dict.fromkeys(["l2_norm", "params", "flops"], NOTHING),
 }
-
-
-def seconds(procedure: Callable[..., object], *arguments: object) -> float:
-    """Wall time of a call."""
-    began = time.perf_counter()
-    procedure(*arguments)
-    return time.perf_counter() - began
 
 
 def built(name: str, count: int) -> list[Case]:

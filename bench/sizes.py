@@ -2,8 +2,9 @@
 
     python bench/sizes.py [--archs 24]
 
-For each space that is dear to score: the same architectures, weights and batch at the published size and at a reduced one,
-the signed Spearman of the two sets of scores, and seconds an architecture, all cores at work. Writes data/results/sizes.csv.
+For each space that is expensive to score: the same architectures, weights and batch at the published size and at a
+reduced one, the signed Spearman of the two sets of scores, and seconds per architecture on all cores. Writes
+data/results/sizes.csv.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from ncdlib import spaces
 from ncdlib.scoring import score_space
 from ncdlib.statistics import spearman
 
-BATCH = 32  # with 16 images SWAP has met all 2^16 patterns, and says the same of every network
+BATCH = 32  # with 16 images SWAP has seen all 2^16 patterns, and is the same for every network
 # space: (published size and resolution, reduced size and resolution)
 SIZES: dict[str, tuple[tuple[dict[str, int], int], tuple[dict[str, int], int]]] = {
     "nasbench101": (({}, 32), ({"channels": 32, "cells_per_stack": 1}, 32)),
@@ -49,7 +50,7 @@ def main() -> None:
             rho = spearman(*(table[proxy].to_numpy() for table in scores))
             row = {"space": name, "proxy": proxy, "published_s": seconds[0], "reduced_s": seconds[1], **vars(rho)}
             rows.append({**row, "reduced": f"{choices[1][0]}, {choices[1][1]} pixels"})
-            print(f"{name:16s}{proxy:5s} {rho}; {seconds[0]:.2f} s and {seconds[1]:.2f} s an architecture", flush=True)
+            print(f"{name:16s}{proxy:5s} {rho}; {seconds[0]:.2f} s and {seconds[1]:.2f} s per architecture", flush=True)
     pd.DataFrame(rows).round(4).to_csv(Path(__file__).resolve().parents[1] / "data" / "results" / "sizes.csv", index=False)
 
 

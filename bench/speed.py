@@ -3,8 +3,8 @@
     python bench/speed.py [--repeats 5] [--cells 30]
 
 The same NAS-Bench-201 cells at the published size, batch 32. In every repeat each procedure scores all cells, one procedure
-after the other, so that a drift of the machine meets all of them. Times are medians over repeats, per network; building the
-network is included everywhere but in the plain forward pass. The published procedures and the plain pass use two threads, as
+after the other, so that a drift of the machine affects all of them. Times are medians over repeats, per network; they
+include building the network, except the plain forward pass. The published procedures and the plain pass use two threads, as
 torch would by itself on two cores; ours uses worker processes of one thread each.
 """
 
@@ -12,9 +12,10 @@ import argparse
 from collections.abc import Callable
 import statistics
 import sys
-import time
 
+from clock import seconds
 import numpy as np
+import pandas as pd
 import textbook
 import torch
 from torch import nn
@@ -24,6 +25,18 @@ from ncdlib import spaces
 
 SPACE = spaces.get("nasbench201")
 BATCH = 32
+BOTH = ["nwot", "swap"]
+# ratio: (procedure, procedure that it is divided by, what is wanted)
+RATIOS = {
+    "published NWOT / NWOT, two workers": ("published NWOT", "NWOT, two workers", "at least 8"),
+    "published SWAP / SWAP, two workers": ("published SWAP", "SWAP, two workers", "at least 15"),
+    "both, two workers / plain": ("NWOT and SWAP, two workers", "plain forward pass", "at most 0.7"),
+    "NCD both, two workers / plain": ("NCD, NWOT and SWAP, two workers", "plain forward pass", "at most 1.0"),
+    "both: two workers over one": ("NWOT and SWAP, one worker", "NWOT and SWAP, two workers", "at least 1.7"),
+    "NCD both: two workers over one": (
+        "NCD, NWOT and SWAP, one worker", "NCD, NWOT and SWAP, two workers", "at least 1.7",
+    ),
+}  # fmt: skip
 
 
 def forward(network: nn.Module, images: torch.Tensor) -> None:
@@ -32,11 +45,33 @@ def forward(network: nn.Module, images: torch.Tensor) -> None:
         network(images)
 
 
-def seconds(procedure: Callable[..., object], *arguments: object) -> float:
-    """Wall time of a call."""
-    began = time.perf_counter()
-    procedure(*arguments)
-    return time.perf_counter() - began
+def procedures(cells: list, networks: list[nn.Module], images: torch.Tensor) -> dict[str, Callable[[], object]]:
+    """What is timed: each scores all cells once."""
+
+    def ours(proxies: list[str], jobs: int, alpha: float = 0.0, norm: str = "bn") -> Callable[[], object]:
+        return lambda: ncdlib.score_space(SPACE, cells, proxies, (alpha,), (norm,), batch=BATCH, jobs=jobs, progress=False)
+
+    return {
+        "plain forward pass": lambda: [forward(network, images) for network in networks],
+        "published NWOT": lambda: [textbook.published_nwot(SPACE.build(cell), images) for cell in cells],
+        "published SWAP": lambda: [textbook.published_swap(SPACE.build(cell), images) for cell in cells],
+        "NWOT, one worker": ours(["nwot"], 1),
+        "NWOT, two workers": ours(["nwot"], 2),
+        "SWAP, two workers": ours(["swap"], 2),
+        "NWOT and SWAP, one worker": ours(BOTH, 1),
+        "NWOT and SWAP, two workers": ours(BOTH, 2),
+        "NCD, NWOT and SWAP, one worker": ours(BOTH, 1, 0.95, "ln"),
+        "NCD, NWOT and SWAP, two workers": ours(BOTH, 2, 0.95, "ln"),
+    }
+
+
+def through_hooks(networks: list[nn.Module], images: torch.Tensor) -> list[float]:
+    """Time of NWOT through hooks over that of a forward pass, for each network; one right after the other."""
+    ratios = []
+    for network in networks:
+        plain = seconds(forward, network, images)
+        ratios.append(seconds(ncdlib.score, network, images, "nwot") / plain)
+    return ratios
 
 
 def main() -> None:
@@ -49,59 +84,23 @@ def main() -> None:
     cells = [SPACE.sample(rng) for _ in range(arguments.cells)]
     networks = [SPACE.build(cell).train() for cell in cells]
     images = torch.randn(BATCH, 3, 32, 32)
-
-    def ours(proxies: list[str], jobs: int, alpha: float = 0.0, norm: str = "bn") -> Callable[[], object]:
-        return lambda: ncdlib.score_space(SPACE, cells, proxies, (alpha,), (norm,), batch=BATCH, jobs=jobs, progress=False)
-
-    both = ["nwot", "swap"]
-    procedures = {
-        "plain forward pass": lambda: [forward(network, images) for network in networks],
-        "published NWOT": lambda: [textbook.published_nwot(SPACE.build(cell), images) for cell in cells],
-        "published SWAP": lambda: [textbook.published_swap(SPACE.build(cell), images) for cell in cells],
-        "NWOT, one worker": ours(["nwot"], 1),
-        "NWOT, two workers": ours(["nwot"], 2),
-        "SWAP, two workers": ours(["swap"], 2),
-        "NWOT and SWAP, one worker": ours(both, 1),
-        "NWOT and SWAP, two workers": ours(both, 2),
-        "NCD, NWOT and SWAP, one worker": ours(both, 1, 0.95, "ln"),
-        "NCD, NWOT and SWAP, two workers": ours(both, 2, 0.95, "ln"),
-    }
+    timed = procedures(cells, networks, images)
     torch.set_num_threads(2)
-    for name, procedure in procedures.items():  # workers start, allocators settle
+    for name, procedure in timed.items():  # workers start, allocators settle
         if "published" not in name:
             procedure()
-    times: dict[str, list[float]] = {name: [] for name in procedures}
-    through_hooks = []
+    runs, hooks = [], []
     for repeat in range(arguments.repeats):
-        for name, procedure in procedures.items():
-            times[name].append(seconds(procedure) / len(cells) * 1e3)
-        for network in networks:  # in turn, so that both meet the same machine
-            bare = seconds(lambda n: forward(n, images), network)
-            through_hooks.append(seconds(lambda n: ncdlib.score(n, images, "nwot"), network) / bare)
+        runs.append({name: seconds(procedure) / len(cells) * 1e3 for name, procedure in timed.items()})
+        hooks += through_hooks(networks, images)
         print(f"repeat {repeat + 1} of {arguments.repeats} done", file=sys.stderr)
 
-    median = {name: statistics.median(values) for name, values in times.items()}
-    plain = median["plain forward pass"]
-    print(f"{len(cells)} cells, batch {BATCH}, medians over {arguments.repeats} repeats\n")
-    print(f"{'':34s}{'ms a network':>14s}{'x plain':>10s}{'min':>8s}{'max':>8s}")
-    for name, value in median.items():
-        print(f"{name:34s}{value:14.1f}{value / plain:10.2f}{min(times[name]):8.1f}{max(times[name]):8.1f}")
-    ratios = {
-        "NWOT through hooks on any module / its own forward pass": (statistics.median(through_hooks), "at most 1.15"),
-        "published NWOT / NWOT, two workers": (median["published NWOT"] / median["NWOT, two workers"], "at least 8"),
-        "published SWAP / SWAP, two workers": (median["published SWAP"] / median["SWAP, two workers"], "at least 15"),
-        "both, two workers / plain": (median["NWOT and SWAP, two workers"] / plain, "at most 0.7"),
-        "NCD both, two workers / plain": (median["NCD, NWOT and SWAP, two workers"] / plain, "at most 1.0"),
-        "both: two workers over one": (
-            median["NWOT and SWAP, one worker"] / median["NWOT and SWAP, two workers"], "at least 1.7",
-        ),
-        "NCD both: two workers over one": (
-            median["NCD, NWOT and SWAP, one worker"] / median["NCD, NWOT and SWAP, two workers"], "at least 1.7",
-        ),
-    }  # fmt: skip
-    print(f"\n{'ratio':58s}{'':8s}  wanted")
-    for name, (value, wanted) in ratios.items():
-        print(f"{name:58s}{value:8.2f}  {wanted}")
+    times = pd.DataFrame(runs).agg(["median", "min", "max"]).T
+    times.insert(1, "x plain", times["median"] / times.loc["plain forward pass", "median"])
+    print(f"{len(cells)} cells, batch {BATCH}, ms per network over {arguments.repeats} repeats\n\n{times.round(2)}\n")
+    found = {name: (times.loc[over, "median"] / times.loc[under, "median"], w) for name, (over, under, w) in RATIOS.items()}
+    found["NWOT through hooks on any module / its own forward pass"] = statistics.median(hooks), "at most 1.15"
+    print(pd.DataFrame(found, ["ratio", "wanted"]).T.to_string(float_format="%.2f"))
 
 
 if __name__ == "__main__":
