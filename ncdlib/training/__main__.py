@@ -16,7 +16,7 @@ from ncdlib.training.recipes import RECIPES, Recipe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Retrain one architecture; go on where `--out` holds a checkpoint. The exit status is 0, or 1 with a reason."""
+    """Retrain one architecture; go on where `--out` has a checkpoint. The exit status is 0, or 1 with a reason."""
     chosen = _parser().parse_args(arguments)
     try:
         recipe = _recipe(chosen)

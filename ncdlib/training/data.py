@@ -114,7 +114,7 @@ def image_folder(path: str | Path) -> Data:
     for part in ("train", "val"):
         if not (path / part).is_dir():
             raise ValueError(
-                f"{path} is neither one of {', '.join(NAMES)} nor a folder that holds train/CLASS and val/CLASS: "
+                f"{path} is neither one of {', '.join(NAMES)} nor a folder with train/CLASS and val/CLASS: "
                 f"{path / part} is no folder"
             )
     folders = train, valid = ImageFolder(path / "train"), ImageFolder(path / "val")

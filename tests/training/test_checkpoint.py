@@ -172,7 +172,7 @@ def test_two_runs_do_not_share_a_folder(tmp_path):
 
 
 def test_a_write_that_fails_leaves_the_last_checkpoint(tmp_path):
-    """A limit on the size of files stands for a full disk: the system refuses to write on."""
+    """A limit on the size of files acts as a full disk: the system refuses to write more."""
     train(tiny(), replace(PLAIN, epochs=1), DIGITS, folder=tmp_path / "small", **QUICK)
     size = (tmp_path / "small" / "checkpoint.pt").stat().st_size
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -261,7 +261,7 @@ def test_a_diverged_training_stops_and_keeps_its_last_checkpoint(bad, tmp_path):
 
     net = tiny()
     handle = net.register_forward_hook(spoil)
-    with pytest.raises(NotFiniteLoss, match=r"epoch 2, step 2: the loss is .*; the checkpoint holds epoch 1\. Try a lower"):
+    with pytest.raises(NotFiniteLoss, match=r"epoch 2, step 2: the loss is .*; the checkpoint is of epoch 1\. Try a lower"):
         train(net, PLAIN, DIGITS, folder=tmp_path / "a", **QUICK)
     handle.remove()
     stored = torch.load(tmp_path / "a" / "checkpoint.pt", weights_only=True)
