@@ -1,8 +1,9 @@
 """The predicted distances of a network: against the network itself, at its 16 channels."""
 
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
+from scipy import stats
 import torch
 from torch import nn
 
@@ -49,11 +50,9 @@ def predicted(kernels, norm="bn", alpha=0.0, **how):
 
 def test_layers_are_those_of_the_network():
     layers = theory.predicted_distances((1,) * 6, images=theory.white_noise(SIDE), channels=8, cells_per_stage=1)
-    with (
-        activations.record_codes(net := built((1,) * 6, channels=8), [lambda code: code.shape[1]], N) as found,
-        torch.no_grad(),
-    ):
-        net(images.batch("gaussian", N, 0, SIDE))
+    net, batch = built((1,) * 6, channels=8), images.batch("gaussian", N, 0, SIDE)
+    with activations.record_codes(net, [lambda code: code.shape[1]], N) as found, torch.no_grad():
+        net(batch)
     assert [(layer.units, layer.times) for layer in layers] == [(layer.summaries[0], layer.times) for layer in found]
     assert sum(layer.units * layer.times for layer in layers) == ncdlib.score(net, batch, "units")
 
@@ -94,6 +93,16 @@ def test_masks_turn_the_order_round():
     for one, three in (ours, theirs):
         assert three - one > 0.02
     assert ours == pytest.approx(theirs, abs=0.06)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.95])
+def test_cells_are_ranked_as_the_network_ranks_them(alpha):
+    cells = list(product((1, 3), repeat=6))[::5]
+    ours, theirs = ([f(cell, alpha=alpha) for cell in cells] for f in (predicted, measured))
+    counts = [cell.count(3) for cell in cells]
+    by_distance, by_count = stats.spearmanr(ours, theirs).statistic, stats.spearmanr(counts, theirs).statistic
+    assert by_distance > 0.8 and by_distance > abs(by_count)
+    assert (by_count < -0.3) if alpha == 0 else (by_count > 0.3)
 
 
 @pytest.mark.parametrize("norm", ["bn", "ln", "none"])
