@@ -227,15 +227,15 @@ def candidates(ax: Axes, size: ArrayLike, scores: ArrayLike, method: str) -> Non
     )
 
 
-def stacked(ax: Axes, counts: pd.DataFrame, colors: Mapping[str, str]) -> None:
-    """Horizontal bars, one per row of `counts`, with a part and its number per column."""
+def stacked(ax: Axes, counts: pd.DataFrame, colors: Mapping[str, str], share: bool = False) -> None:
+    """Horizontal bars, one per row of `counts`, with a part and its number per column; `share`: all of length one."""
+    widths = counts.div(counts.sum(axis=1), axis=0) if share else counts
     left = pd.Series(0.0, counts.index)
     for column, color in colors.items():
-        bars = ax.barh(counts.index, counts[column], left=left, color=color, label=column, height=0.85)
-        ax.bar_label(
-            bars, labels=[str(n) if n else "" for n in counts[column]], label_type="center", color="black", fontsize=9
-        )
-        left = left + counts[column]
+        bars = ax.barh(counts.index, widths[column], left=left, color=color, label=column, height=0.85)
+        labels = [str(n) if n else "" for n in counts[column]]
+        ax.bar_label(bars, labels=labels, label_type="center", color="black", fontsize=9)
+        left = left + widths[column]
 
 
 def figure(

@@ -130,6 +130,13 @@ def test_stacked_bars_add_up_and_hold_their_numbers(ax):
     assert [text.get_text() for text in ax.texts] == ["2", "", "1", "3"]
 
 
+def test_stacked_bars_of_shares_have_one_length(ax):
+    counts = pd.DataFrame({"holds": [2, 0], "cannot tell": [2, 3]}, ["a", "b"])
+    plots.stacked(ax, counts, {"holds": palette.BLUE, "cannot tell": palette.GREY}, share=True)
+    assert [(bar.get_x(), bar.get_width()) for bar in ax.patches] == [(0, 0.5), (0, 0), (0.5, 0.5), (0, 1)]
+    assert [text.get_text() for text in ax.texts] == ["2", "", "2", "3"]
+
+
 def test_stars_stand_where_the_paper_prints_them(ax):
     plots.stars(ax, 6, pd.DataFrame({"method": ["plain", "NCD"], "value": [-0.7, 0.6]}))
     assert [(line.get_xdata()[0], line.get_ydata()[0], line.get_color()) for line in ax.get_lines()] == [
