@@ -107,7 +107,7 @@ def settings(net: nn.Module, recipe: Recipe, data: Data, seed: int) -> dict[str,
 
 
 def plain(module: nn.Module) -> str:
-    """A module's class and the numbers and strings it holds: networks with weights of equal shapes may differ in these."""
+    """A module's class and its numbers and strings: networks with weights of equal shapes may differ in these."""
 
     def is_plain(value: object) -> bool:
         if isinstance(value, list | tuple):

@@ -99,7 +99,7 @@ def cifar100() -> Data:
 
 
 def _archive(name: str, parts: tuple[str, str], label_bytes: int) -> list[Tensors]:
-    """The training and the validation images of a binary archive, which holds no pickle."""
+    """The training and the validation images of a binary archive without pickle."""
     path = benchmarks.fetch(name, progress=True)
     return [read_cifar(archived(path, part), label_bytes, f"{part} of {path}") for part in parts]
 

@@ -48,7 +48,7 @@ def train(
     compared; what is minimised also has label smoothing and the auxiliary head's share. Where images are mixed, so are the
     labels that the training loss sees, and the larger share is the label that top1 asks for.
 
-    After each epoch `folder` contains `checkpoint.pt` and `history.csv`. A call that finds a checkpoint goes on from there, and
+    After each epoch `folder` has `checkpoint.pt` and `history.csv`. A call that finds a checkpoint goes on from there and
     ends with the same weights as a run that was never interrupted: order, augmentation and whatever the network draws
     are decided by `seed` and the epoch alone. On a GPU that is as exact as its kernels are (see
     `torch.use_deterministic_algorithms`). The net is left on `device`, by default the GPU if there is one, in eval mode.
