@@ -4,12 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 import shutil
 import tempfile
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
 import pandas as pd
 
 from ncdlib.benchmarks import MissingData
-from ncdlib.reproduction import plots
+
+if TYPE_CHECKING:
+    import matplotlib.figure
 
 STORED = "stored result: "  # the first words of the line that tells the reader, and the engine, of a fallback
 
@@ -79,8 +81,10 @@ class Workspace:
                 return _read(path)
         raise FileNotFoundError(f"no stored result {name}.csv: run the notebook {name[:2]} where its data can be had")
 
-    def figure(self, figure: Figure, name: str, stored: bool | None = None) -> None:
+    def figure(self, figure: "matplotlib.figure.Figure", name: str, stored: bool | None = None) -> None:
         """Write `figures/NAME.png` and `.svg`; `stored` marks a stored result: by default, where ground truth is missing."""
+        from ncdlib.reproduction import plots  # here, because the engine reads this module and draws nothing
+
         plots.save(figure, self._file("figures", name), bool(self.missing) if stored is None else stored)
 
     def _file(self, *parts: str) -> Path:
