@@ -20,7 +20,7 @@ LAYERS = (  # each may import from those before it, and from its own modules
 SIBLINGS = [("proxies", "spaces"), ("spaces", "proxies"), ("spaces", "benchmarks"), ("benchmarks", "spaces")]
 
 
-@pytest.mark.parametrize("statement", ["import ncdlib", "import ncdlib.scoring.file"])
+@pytest.mark.parametrize("statement", ["import ncdlib", "import ncdlib.reproduction.workspace"])
 def test_what_takes_seconds_to_import_is_imported_where_it_is_used(statement):
     source = f"{statement}\nimport sys\nprint(*sorted(set({SLOW!r}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
