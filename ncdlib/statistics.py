@@ -1,25 +1,28 @@
-"""Signed rank correlation with intervals: how well a score ranks, and how surely.
+"""How well a score ranks, and how surely: signed rank correlations and measures of the top, each with an interval.
 
-Intervals are percentile bootstrap intervals over architectures (Efron 1979), so they say how much the number would move
-with another sample of architectures. Where a score was taken with several seeds, rho is the mean over the seeds, and a
-resample takes the same architectures in all of them.
-
-A resample is held as how often it takes each architecture. Ranks in it are then sums of these counts in the order of the
-whole sample, so nothing is sorted again, and every statistic here is a function of the ranks' covariances.
+A score depends on a seed (weights, images, masks). Every function estimates the expected value of its measure for the score
+at one fresh seed, over the population that the architectures were sampled from. The estimate is the mean over the seeds at
+hand, which is not the measure of the mean score. The interval holds the luck of the architectures and of the seeds; see
+`resampling`. **One seed tells nothing about the seeds: its interval holds the architectures alone.** That of two seeds may
+be very wide.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import combinations_with_replacement
+from numbers import Integral
 
 from jaxtyping import Float
 import numpy as np
 import pandas as pd
 
-RESAMPLES = 2000
-AT_ONCE = 64  # resamples, so that their ranks stay in a processor's cache
-TINY = 1e-13  # below this share of n^3, a sum of squared ranks is zero but for rounding; ranks without ties have 1/12
+from ncdlib.resampling import RESAMPLES, best_of_top, correlation, covariances, discounted_gain, estimate, tau_b
+
+MANY = 2000  # architectures, above which comparing all pairs in 2,000 resamples takes too long
+SETTING = ("space", "proxy", "alpha", "norm", "activation", "init", "input", "batch")  # what `by_seed` never mixes
+
+Scores = Float[np.ndarray, "*seeds n"] | pd.Series
+Truth = Float[np.ndarray, " n"] | pd.Series
+Controls = Float[np.ndarray, "*controls n"] | pd.Series
 
 
 @dataclass(frozen=True)
@@ -40,17 +43,37 @@ class Correlation:
         return f"{self.rho:+.3f} [{self.low:+.3f}, {self.high:+.3f}] (n = {self.n}, {seeds}{left_out})"
 
 
-def spearman(
-    scores: Float[np.ndarray, "*seeds n"], truth: Float[np.ndarray, " n"], level: float = 0.95, resamples: int = RESAMPLES
-) -> Correlation:
-    """Spearman's rho of scores and ground truth, signed, ties at mean ranks. One row of scores for each seed."""
-    return _correlation(_cosine, scores, truth, None, level, resamples)
+@dataclass(frozen=True)
+class Measure:
+    """A measure of the top of a ranking, in its own unit; the fields are those of `Correlation`."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    seeds: int
+    spread: float
+    nonfinite: int
+
+
+def spearman(scores: Scores, truth: Truth, level: float = 0.95, resamples: int = RESAMPLES) -> Correlation:
+    """Spearman's rho of scores and ground truth, signed, ties at mean ranks. One row of scores for each seed.
+
+    Scores that are not finite are left out and counted. ValueError for a truth that is not finite, for Series whose
+    indices differ, and for scores that are not numbers.
+    """
+    rows, k = _rows(truth, scores)
+
+    def rho(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return correlation(covariances(rows, [(0, 1 + s) for s in range(k)], weights))
+
+    return Correlation(*estimate(rho, rows, k, level, resamples, (-1, 1)))
 
 
 def partial_spearman(
-    scores: Float[np.ndarray, "*seeds n"],
-    truth: Float[np.ndarray, " n"],
-    given: Float[np.ndarray, "*controls n"],
+    scores: Scores,
+    truth: Truth,
+    given: Controls,
     level: float = 0.95,
     resamples: int = RESAMPLES,
 ) -> Correlation:
@@ -58,114 +81,174 @@ def partial_spearman(
 
     It says what a score knows beyond the controls. nan where the controls explain one of the two entirely.
     """
-    controls = np.atleast_2d(np.asarray(given, float))
+    rows, k = _rows(truth, scores, given=given)
+    controls = range(1 + k, len(rows))
 
-    def partial(c: np.ndarray) -> np.ndarray:
-        across = c[:, :2, 2:]
-        explained = across @ np.linalg.pinv(c[:, 2:, 2:], hermitian=True) @ across.swapaxes(1, 2)
-        return _cosine(c[:, :2, :2] - explained)
+    def partial(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        c = covariances(rows, [(0, 1 + s, *controls) for s in range(k)], weights)
+        across = c[..., :2, 2:]
+        explained = across @ np.linalg.pinv(c[..., 2:, 2:], hermitian=True) @ across.swapaxes(-1, -2)
+        return correlation(c[..., :2, :2] - explained)
 
-    seeds = len(np.atleast_2d(scores))
-    return _correlation(partial, scores, truth, np.repeat(controls[None], seeds, axis=0), level, resamples)
+    return Correlation(*estimate(partial, rows, k, level, resamples, (-1, 1)))
 
 
 def paired_difference(
-    scores: Float[np.ndarray, "*seeds n"],
-    others: Float[np.ndarray, "*seeds n"],
-    truth: Float[np.ndarray, " n"],
+    scores: Scores, others: Scores, truth: Truth, level: float = 0.95, resamples: int = RESAMPLES
+) -> Correlation:
+    """rho of `scores` minus rho of `others` on the same architectures and seeds, resampled together; so it may reach 2."""
+    if np.shape(scores) != np.shape(others):
+        raise ValueError(f"paired scores have one shape, got {np.shape(scores)} and {np.shape(others)}")
+    rows, k = _rows(truth, scores, others=others)
+
+    def difference(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        c = covariances(rows, [(0, 1 + s, 1 + k + s) for s in range(k)], weights)
+        return correlation(c) - correlation(c, 2)
+
+    return Correlation(*estimate(difference, rows, k, level, resamples, (-2, 2)))
+
+
+def kendall(scores: Scores, truth: Truth, level: float = 0.95, resamples: int = RESAMPLES) -> Correlation:
+    """Kendall's tau-b of scores and ground truth, signed; it is in the field `rho`.
+
+    Each resample compares all pairs, n^2 of them. Above 2,000 architectures there are fewer resamples, down to 200, to limit
+    the time.
+    """
+    rows, k = _rows(truth, scores)
+    if rows.shape[1] > MANY:
+        resamples = min(resamples, max(200, int(RESAMPLES * (MANY / rows.shape[1]) ** 2)))
+
+    def tau(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return np.array([tau_b(rows[0], row, weights) for row in rows[1:]])
+
+    return Correlation(*estimate(tau, rows, k, level, resamples, (-1, 1), at_once=RESAMPLES))
+
+
+def ndcg(scores: Scores, truth: Truth, k: int | None = None, level: float = 0.95, resamples: int = RESAMPLES) -> Measure:
+    """Normalised discounted cumulative gain at k: sum of truth_p / log2(1 + p) over the k highest scores, p their positions,
+    divided by the same sum in the order of truth. 1 is a perfect order. k = None takes all.
+
+    As the code of VKDNW computes it (Tybl & Neumann, CVPR 2025, arXiv:2502.04975, k = 5000): the gain is the accuracy itself
+    (Jarvelin & Kekalainen 2002), and tied scores share their positions. Where accuracies differ little, every order has a
+    value near 1: compare with that of a random order. ValueError for a negative truth.
+    """
+    if k is not None:
+        _check_k(k)
+    rows, seeds = _rows(truth, scores)
+    if (rows[0] < 0).any():
+        raise ValueError(f"gains must not be negative, the ground truth holds {rows[0].min()}: use accuracies")
+    positions = np.arange(1, rows.shape[1] + 1)
+    discounts = np.where(positions <= (k or len(positions)), 1 / np.log2(1 + positions), 0)
+    up_to = np.append(0, discounts.cumsum())  # sum of the discounts of the first p positions
+
+    def gain(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        ideal = discounted_gain(rows[0], rows[0], weights, up_to)
+        found = np.array([discounted_gain(row, rows[0], weights, up_to) for row in rows[1:]])
+        return np.divide(found, ideal, where=ideal > 0, out=np.full_like(found, np.nan))
+
+    return Measure(*estimate(gain, rows, seeds, level, resamples, (0, 1)))
+
+
+def top_k_regret(scores: Scores, truth: Truth, k: int, level: float = 0.95, resamples: int = RESAMPLES) -> Measure:
+    """The best truth of the sample minus the best truth among the k highest scores, in the unit of truth; 0 is best.
+
+    Ties for the last places are settled at random: the value is the expectation. The measure depends on how many
+    architectures there are. It is a function of extremes, for which no bootstrap is exact: its interval is a rough guide.
+    """
+    _check_k(k)
+    rows, seeds = _rows(truth, scores)
+
+    def regret(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        best = best_of_top(rows[0], rows[0], weights, 1)
+        return np.array([best - best_of_top(row, rows[0], weights, k) for row in rows[1:]])
+
+    return Measure(*estimate(regret, rows, seeds, level, resamples, (0, np.inf)))
+
+
+def by_seed(table: pd.DataFrame, archs: Sequence[str], **where: object) -> Float[np.ndarray, "seeds n"]:
+    """The scores of one setting in a score table: one row per seed, one column per architecture, in the order of `archs`.
+
+    `where` selects rows by the value of a column, e.g. proxy="nwot", alpha=0.95, norm="ln". ValueError where a column, a
+    value or a score is missing, or where scores of several settings are left.
+    """
+    _need(table, ("arch", "seed", "score", *where))
+    for column, value in where.items():
+        chosen = table[table[column] == value]
+        if chosen.empty:
+            found = ", ".join(map(repr, table[column].unique()[:10]))
+            raise ValueError(f"no row of the table, as selected so far, has {column} = {value!r}: it has {found}")
+        table = chosen
+    table = table[table.arch.isin(archs)]
+    missing = pd.Index(archs).difference(table.arch, sort=False)
+    if len(missing):
+        raise ValueError(f"the table lacks the scores of {len(missing)} architectures, the first is {missing[0]}")
+    several = {c: table[c].unique() for c in SETTING if c in table.columns and table[c].nunique(dropna=False) > 1}
+    if several or table.duplicated(["arch", "seed"]).any():
+        what = "; ".join(f"{c}: {', '.join(map(str, v[:5]))}" for c, v in several.items()) or "two scores for one seed"
+        raise ValueError(f"more than one setting is left ({what}): select one, e.g. by_seed(table, archs, alpha=0.95)")
+    wanted = pd.MultiIndex.from_product([table.seed.unique(), archs])
+    absent = wanted.difference(pd.MultiIndex.from_frame(table[["seed", "arch"]]))
+    if len(absent):
+        seed, arch = absent[0]
+        raise ValueError(f"{len(absent)} scores are missing, the first is that of {arch} at seed {seed}")
+    return table.pivot(index="seed", columns="arch", values="score")[list(archs)].to_numpy()
+
+
+def correlations(
+    table: pd.DataFrame,
+    truth: pd.Series,
+    by: Sequence[str] = ("proxy", "alpha", "norm"),
+    archs: Sequence[str] | None = None,
     level: float = 0.95,
     resamples: int = RESAMPLES,
-) -> Correlation:
-    """rho of `scores` minus rho of `others` on the same architectures, resampled together; so it may reach 2."""
-    others = np.atleast_2d(np.asarray(others, float))
-    if np.atleast_2d(scores).shape != others.shape:
-        raise ValueError(f"paired scores have one shape, got {np.atleast_2d(scores).shape} and {others.shape}")
+) -> pd.DataFrame:
+    """Spearman's rho of every setting in a score table: one row per value of the columns `by`, with `Correlation`'s fields.
 
-    def difference(c: np.ndarray) -> np.ndarray:
-        return _cosine(c) - _cosine(c, 2)
-
-    return _correlation(difference, scores, truth, others[:, None], level, resamples)
-
-
-def by_seed(table: pd.DataFrame, archs: list[str]) -> Float[np.ndarray, "seeds n"]:
-    """The scores of one setting in a score table, a row a seed and a column an architecture, in the order of `archs`."""
-    wide = table.pivot(index="seed", columns="arch", values="score")
-    missing = [arch for arch in archs if arch not in wide.columns]
-    if missing:
-        raise ValueError(f"the table lacks the scores of {len(missing)} architectures, the first is {missing[0]}")
-    return wide[archs].to_numpy()
-
-
-def _correlation(
-    statistic: Callable[[np.ndarray], np.ndarray],
-    scores: np.ndarray,
-    truth: np.ndarray,
-    others: np.ndarray | None,
-    level: float,
-    resamples: int,
-) -> Correlation:
-    """The mean over seeds of a statistic, and its interval over resampled architectures.
-
-    Shapes are scores (seeds, n), truth (n,), others (seeds, k, n). The statistic takes covariances (resamples, 2 + k, 2 + k)
-    of the ranks of truth, one seed's scores, and others, in this order.
+    `truth` is indexed by architecture. Without `archs`, each setting uses the architectures that it and `truth` share.
+    ValueError as in `by_seed` and `spearman`, and for an architecture that `truth` lacks.
     """
-    scores, truth = np.atleast_2d(np.asarray(scores, float)), np.asarray(truth, float)
-    others = np.empty((len(scores), 0, scores.shape[1])) if others is None else others
-    if truth.ndim != 1 or scores.shape[1] != len(truth) or others.shape[2] != len(truth):
-        shapes = f"scores {scores.shape}, truth {truth.shape}, others {others.shape}"
+    by = [by] if isinstance(by, str) else list(by)
+    _need(table, ("arch", "seed", "score", *by))
+    if not truth.index.is_unique:
+        raise ValueError(f"the ground truth has {truth.index[truth.index.duplicated()][0]!r} twice")
+    unknown = [] if archs is None else [arch for arch in archs if arch not in truth.index]
+    if unknown:
+        raise ValueError(f"the ground truth lacks {len(unknown)} architectures, the first is {unknown[0]}")
+    rows = []
+    for values, group in table.groupby(by, sort=False, dropna=False):
+        shared = list(truth.index[truth.index.isin(group.arch)]) if archs is None else list(archs)
+        if not shared:
+            raise ValueError(f"{dict(zip(by, values, strict=True))} shares no architecture with the ground truth")
+        found = spearman(by_seed(group, shared), truth.loc[shared].to_numpy(), level, resamples)
+        rows.append(dict(zip(by, values, strict=True)) | vars(found))
+    return pd.DataFrame(rows)
+
+
+def _need(table: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Raise ValueError unless the table has these columns."""
+    lacking = [column for column in columns if column not in table.columns]
+    if lacking:
+        raise ValueError(f"the table has no column {', '.join(lacking)}: it has {', '.join(map(str, table.columns))}")
+
+
+def _rows(truth: object, scores: object, **others: object) -> tuple[np.ndarray, int]:
+    """Truth, the scores of each seed, and others as rows of one array (variables, n), and the number of seeds."""
+    given = {"truth": truth, "scores": scores, **others}
+    labels = [v.axes[-1] for v in given.values() if isinstance(v, pd.Series | pd.DataFrame)]
+    if any(not label.equals(labels[0]) for label in labels):
+        raise ValueError("the indices of scores and truth differ: bring both to one order, e.g. truth.loc[scores.index]")
+    arrays = {name: np.atleast_2d(np.asarray(v)) for name, v in given.items()}
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"{name} must be numbers, got {array.dtype}: convert with np.asarray({name}, float)")
+    if np.ndim(truth) != 1 or any(a.ndim != 2 or a.shape[1] != len(truth) for a in arrays.values()):
+        shapes = ", ".join(f"{name} {np.shape(v)}" for name, v in given.items())
         raise ValueError(f"scores and truth must belong to the same architectures: got {shapes}")
-    if not np.isfinite(truth).all():
+    if not np.isfinite(arrays["truth"]).all():
         raise ValueError("the ground truth holds values that are not finite: leave those architectures out first")
-    finite = np.isfinite(scores).all(0) & np.isfinite(others).all((0, 1))
-    scores, truth, others = scores[:, finite], truth[finite], others[:, :, finite]
-    n, left_out = len(truth), int((~finite).sum())
-    if n < 3:
-        return Correlation(np.nan, np.nan, np.nan, n, len(scores), np.nan, left_out)
-    variables = [np.vstack([truth, s, o]) for s, o in zip(scores, others, strict=True)]
-    each = np.array([statistic(_covariances(v, np.ones((n, 1)))) for v in variables])[:, 0]
-    means = np.mean([statistic(_covariances(v, _times_taken(n, resamples))) for v in variables], axis=0)
-    means = means[np.isfinite(means)]
-    defined = np.isfinite(each).all() and len(means) > 0
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2]) if defined else (np.nan, np.nan)
-    spread = float(each.std(ddof=1)) if len(each) > 1 else np.nan
-    return Correlation(float(each.mean()), float(low), float(high), n, len(scores), spread, left_out)
+    return np.vstack(list(arrays.values())).astype(float), len(arrays["scores"])
 
 
-@lru_cache(maxsize=4)
-def _times_taken(n: int, resamples: int) -> np.ndarray:
-    """How often each of n architectures is in each resample, (n, resamples)."""
-    draws = np.random.default_rng(0).integers(n, size=(resamples, n))
-    return np.stack([np.bincount(draw, minlength=n) for draw in draws], axis=1).astype(np.int32)
-
-
-def _covariances(variables: np.ndarray, taken: np.ndarray) -> np.ndarray:
-    """Sums of products of centred ranks as shares of n^3: variables (k, n) and times taken (n, r) to (r, k, k)."""
-    k, r = len(variables), taken.shape[1]
-    found = np.empty((r, k, k))
-    order = variables.argsort(axis=1)
-    for start in range(0, r, AT_ONCE):
-        part = slice(start, start + AT_ONCE)
-        weights = taken[:, part].astype(float)
-        ranks = [_centred_ranks(v, o, weights) for v, o in zip(variables, order, strict=True)]
-        for i, j in combinations_with_replacement(range(k), 2):
-            found[part, i, j] = found[part, j, i] = np.einsum("nr,nr,nr->r", weights, ranks[i], ranks[j])
-    return found / variables.shape[1] ** 3
-
-
-def _centred_ranks(values: np.ndarray, order: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean rank of each value (n,) in each resample, where it is taken `weights` (n, r) times, less the mean of all."""
-    ordered = values[order]
-    last = np.append(ordered[1:] != ordered[:-1], True)  # of its ties
-    up_to = np.cumsum(weights[order], axis=0)[last]
-    before = np.vstack([np.zeros_like(up_to[:1]), up_to[:-1]])
-    ties = np.empty(len(order), int)
-    ties[order] = np.cumsum(last) - last
-    return ((before + up_to - len(values)) / 2)[ties]
-
-
-def _cosine(covariances: np.ndarray, other: int = 1) -> np.ndarray:
-    """Correlation of the first variable, truth, with another, (r, k, k) to (r,); nan where one of the two is constant."""
-    squares = covariances[:, [0, other], [0, other]]
-    varied = (squares > TINY).all(1)
-    lengths = np.sqrt(squares.prod(1), where=varied, out=np.ones(len(squares)))
-    return np.where(varied, covariances[:, 0, other] / lengths, np.nan)
+def _check_k(k: object) -> None:
+    if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
+        raise ValueError(f"k is how many of the highest scores count, a whole number from 1: got {k!r}")
