@@ -1,9 +1,17 @@
-"""A data folder without network, for what happens to files that are absent or wrong."""
+"""The public files that tests read where they are in the data folder, and a data folder without network."""
 
+import os
 from pathlib import Path
 
 import pytest
 import requests
+
+DATA = Path(os.environ.get("NCDLIB_DATA_DIR") or "absent")
+
+
+def needs(name: str) -> pytest.MarkDecorator:
+    """Skips a test where the data folder lacks this file or folder."""
+    return pytest.mark.skipif(not (DATA / name).exists(), reason=f"no {name} in NCDLIB_DATA_DIR")
 
 
 def use(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

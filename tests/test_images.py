@@ -3,7 +3,6 @@
 import hashlib
 import io
 import os
-from pathlib import Path
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import tarfile
 
 import numpy as np
 import offline
+from offline import DATA, needs
 from PIL import Image
 import pytest
 from sklearn.datasets import load_digits, load_sample_images
@@ -19,9 +19,7 @@ import torch
 from ncdlib import benchmarks, images
 from ncdlib.benchmarks import files
 
-DATA = Path(os.environ.get("NCDLIB_DATA_DIR") or "absent")
-needs_cifar10 = pytest.mark.skipif(not (DATA / "cifar10_first_1000.bin").exists(), reason="no CIFAR-10 in NCDLIB_DATA_DIR")
-needs_imagenet = pytest.mark.skipif(not (DATA / "imagenet-sample").exists(), reason="no photographs in NCDLIB_DATA_DIR")
+needs_cifar10, needs_imagenet = needs("cifar10_first_1000.bin"), needs("imagenet-sample")
 
 
 @pytest.fixture

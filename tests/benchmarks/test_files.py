@@ -2,22 +2,20 @@
 
 import hashlib
 import http.server
-import os
-from pathlib import Path
 import pickle
 import shutil
 import sys
 import threading
 
 import offline
+from offline import DATA, needs
 import pytest
 
 from ncdlib import benchmarks
 from ncdlib.benchmarks import files
 from ncdlib.training import data
 
-DATA = os.environ.get("NCDLIB_DATA_DIR")
-needs_data = pytest.mark.skipif(not DATA, reason="NCDLIB_DATA_DIR is unset: no public files to read")
+needs_data = needs("DARTS_archs_CIFAR10.csv")
 PHOTOGRAPH = "imagenet-sample/n01440764_tench.JPEG"
 PUBLIC = [name for name in files.PUBLIC.registry if "/" not in name] + [PHOTOGRAPH]
 
@@ -94,7 +92,7 @@ def test_robust_accuracies_without_their_file(folder):
 @needs_data
 @pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b""])
 def test_a_truncated_or_altered_file_is_refused_and_kept(folder, damage):
-    damaged = damage(Path(DATA, "DARTS_archs_CIFAR10.csv").read_bytes())
+    damaged = damage((DATA / "DARTS_archs_CIFAR10.csv").read_bytes())
     path = folder / "DARTS_archs_CIFAR10.csv"
     path.write_bytes(damaged)
     with pytest.raises(ValueError, match="expected sha256"):
@@ -104,7 +102,7 @@ def test_a_truncated_or_altered_file_is_refused_and_kept(folder, damage):
 
 @needs_data
 def test_a_file_that_is_here_needs_no_network(folder):
-    shutil.copy(Path(DATA, "DARTS_archs_CIFAR10.csv"), folder)
+    shutil.copy(DATA / "DARTS_archs_CIFAR10.csv", folder)
     assert len(benchmarks.load("darts")) == 1000
 
 

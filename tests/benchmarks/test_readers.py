@@ -4,7 +4,6 @@ import io
 import json
 import math
 import os
-from pathlib import Path
 import pickle
 import random
 import shutil
@@ -12,14 +11,14 @@ import time
 import zipfile
 
 import numpy as np
+from offline import DATA, needs
 import pandas as pd
 import pytest
 
 from ncdlib import benchmarks
 from ncdlib.benchmarks import readers
 
-DATA = os.environ.get("NCDLIB_DATA_DIR")
-needs_data = pytest.mark.skipif(not DATA, reason="NCDLIB_DATA_DIR is unset: no public files to read")
+needs_data = needs("ood-vit-nas_tiny.json")
 
 # --- hostile files --------------------------------------------------------------------------------------------------
 
@@ -206,8 +205,8 @@ def test_a_depth_that_no_memory_could_expand_is_refused_at_once(tmp_path):
 def test_an_own_file_in_the_folder_is_picked_up(tmp_path, monkeypatch):
     public = benchmarks.load("autoformer_tiny")
     monkeypatch.setenv("NCDLIB_DATA_DIR", str(tmp_path))
-    shutil.copy(Path(DATA, "ood-vit-nas_tiny.json"), tmp_path)
-    records = json.loads(Path(DATA, "ood-vit-nas_tiny.json").read_text())
+    shutil.copy(DATA / "ood-vit-nas_tiny.json", tmp_path)
+    records = json.loads((DATA / "ood-vit-nas_tiny.json").read_text())
     for record in records.values():
         record["performance"]["Imagenet"]["imagenet-A"] = record["params"] / 2
     keys = random.Random(0).sample(sorted(records), 1000)

@@ -2,10 +2,9 @@
 
 import functools
 import json
-import os
-from pathlib import Path
 
 import numpy as np
+from offline import DATA, needs
 import pandas as pd
 import pytest
 from scipy.stats import spearmanr
@@ -14,9 +13,8 @@ from ncdlib import benchmarks, spaces
 from ncdlib.benchmarks import files, readers
 from ncdlib.benchmarks.registry import TABLES
 
-DATA = os.environ.get("NCDLIB_DATA_DIR")
-needs_data = pytest.mark.skipif(not DATA, reason="NCDLIB_DATA_DIR is unset: no public files to read")
-NORMALISED = Path(DATA or "absent").parent
+needs_data = needs("nats_bench.csv")
+NORMALISED = DATA.parent
 needs_normalised = pytest.mark.skipif(
     not (NORMALISED / "nasbench201_accuracy.csv.gz").exists(), reason="no normalised tables beside NCDLIB_DATA_DIR"
 )
@@ -71,7 +69,7 @@ EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))  # of NASLib's position
 
 @needs_data
 def test_nasbench201_robust():
-    raw = pd.read_csv(Path(DATA, "robustness_targets.csv"), index_col="net")
+    raw = pd.read_csv(DATA / "robustness_targets.csv", index_col="net")
     table = load("nasbench201_robust").set_index("arch")
     assert set(table.index) == set(load("nasbench201_official").arch)
     columns = {"clean": "val_accs", "fgsm_1": "fgsm@Linf_eps-1.0", "fgsm_255": "fgsm@Linf_eps-255.0"}
@@ -228,7 +226,7 @@ def test_percent_is_percent_and_better_is_the_right_way_round():
 
 @pytest.mark.parametrize("manifest", ["MANIFEST.tsv", "MANIFEST_images_and_robustness.tsv"])
 def test_the_files_are_those_of_the_manifest(manifest):
-    path = Path(DATA or "absent", manifest)
+    path = DATA / manifest
     if not path.exists():
         pytest.skip(f"no {manifest} in NCDLIB_DATA_DIR")
     rows = pd.read_csv(path, sep="\t")
