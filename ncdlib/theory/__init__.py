@@ -2,12 +2,12 @@
 
 - `means`: Theorems 4.1 and 4.2, and their forms for GroupNorm and InstanceNorm.
 - `covariance`, `network`: the expected Hamming distance of two images' codes, layer by layer, from the covariances alone.
-- `correlation`: the rank correlation of NWOT that the number of 3x3 convolutions alone predicts.
+- `correlation`: the rank correlation of NWOT that counts of operations alone predict.
 - `cost`: Eq. 8 and 9. `bounds`: the most that NWOT can be. `errata`: slips in the supplementary material.
 """
 
 from ncdlib.theory.bounds import largest_distance, nwot_maximum
-from ncdlib.theory.correlation import SLOPES, predicted_correlation
+from ncdlib.theory.correlation import LAWS, predicted_correlation
 from ncdlib.theory.cost import (
     Multiplications,
     cost,
@@ -30,7 +30,7 @@ from ncdlib.theory.means import (
 from ncdlib.theory.network import Layer, mean_distance, predicted_distances
 
 __all__ = [
-    "SLIPS", "SLOPES", "Covariance", "Layer", "Multiplications", "Sides", "Slip", "channel_means", "cost", "dry_share",
+    "LAWS", "SLIPS", "Covariance", "Layer", "Multiplications", "Sides", "Slip", "channel_means", "cost", "dry_share",
     "expected_multiplications", "group_means", "hamming_of_cosine", "image_covariance", "image_means",
     "kept_channels_conv2d", "largest_distance", "mean_distance", "measured_spread", "nonzero_multiplications",
     "nwot_maximum", "offset_means", "predicted_correlation", "predicted_distances", "predicted_spread", "reach",

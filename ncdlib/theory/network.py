@@ -23,7 +23,12 @@ class Layer(NamedTuple):
     name: str
     units: int
     times: int  # activation modules that read it
-    distance: float  # predicted mean Hamming distance, as a share of its units
+    places: Places  # predicted mean Hamming distance at each position, as a share of the channels
+
+    @property
+    def distance(self) -> float:
+        """Predicted mean Hamming distance, as a share of its units."""
+        return float(self.places.mean())
 
 
 class Edge(NamedTuple):
@@ -102,7 +107,7 @@ def _residual(edges: list[Edge], c: int, setting: Setting, layers: list[Layer], 
     inner = [_edge(cov.relu(x), 3, c // 2, setting, stride=2)]
     second = _edge(cov.relu(_see(layers, f"{name}, second", inner, c, 1, setting)), 3, c, setting)
     bare = setting._replace(norm="none")
-    return [second, _edge(cov.pooled(x), 1, c // 2, bare, firing=1)]  # a pool of four values is seldom zero
+    return [second, _edge(cov.pooled(x), 1, c // 2, bare, firing=1)]  # the pool reads no ReLU: nothing is zero
 
 
 def _edge(x: Covariance, kernel: int, c_in: int, setting: Setting, stride: int = 1, firing: float = 0.5) -> Edge:
@@ -120,17 +125,17 @@ def _edge(x: Covariance, kernel: int, c_in: int, setting: Setting, stride: int =
 def _see(layers: list[Layer], name: str, edges: list[Edge], c: int, times: int, setting: Setting) -> Covariance:
     """The sum of the normalised edges; notes its distance."""
     x = cov.added(*(cov.normalised(edge.output, edge.norm, c, setting.n) for edge in edges))
-    layers.append(Layer(name, c * x.variance.numel(), times, node_distance(edges, c, setting.n)))
+    layers.append(Layer(name, c * x.variance.numel(), times, node_distances(edges, c, setting.n)))
     return x
 
 
-def node_distance(edges: Sequence[Edge], channels: int, n: int) -> float:
-    """Mean Hamming distance of the codes of a sum of normalised convolutions, some of whose outputs are dry.
+def node_distances(edges: Sequence[Edge], channels: int, n: int) -> Places:
+    """Hamming distance, at each position, of the codes of a sum of normalised convolutions, some of whose outputs are dry.
 
     An output that is dry is zero before the normalisation. So each edge is dry or not for each of two images: the distance
     is arccos(rho) / pi given which, and the mean over these cases. A sum that is zero does not fire.
     """
-    parts, distance = [_cases(edge, channels, n) for edge in edges], torch.zeros(())
+    parts, distance = [_cases(edge, channels, n) for edge in edges], torch.zeros_like(edges[0].dry)
     for left, right in product(product((True, False), repeat=len(edges)), repeat=2):
         chance, own, other, cross = 1.0, 0.0, 0.0, 0.0
         for edge, (variance, between), i, j in zip(edges, parts, left, right, strict=True):
@@ -142,7 +147,7 @@ def node_distance(edges: Sequence[Edge], channels: int, n: int) -> float:
         cosine = cross / (own * other).clamp(min=torch.finfo(torch.float64).tiny).sqrt()
         differs = torch.where(silent == 0, cov.hamming_of_cosine(cosine), (silent == 1) / 2)
         distance = distance + chance * differs
-    return float(distance.mean())
+    return distance
 
 
 def _cases(edge: Edge, channels: int, n: int) -> tuple[dict[bool, Tensor], list[Tensor]]:
