@@ -137,7 +137,7 @@ def test_stacked_bars_of_shares_have_one_length(ax):
     assert [text.get_text() for text in ax.texts] == ["2", "", "2", "3"]
 
 
-def test_stars_stand_where_the_paper_prints_them(ax):
+def test_stars_are_where_the_paper_prints_them(ax):
     plots.stars(ax, 6, pd.DataFrame({"method": ["plain", "NCD"], "value": [-0.7, 0.6]}))
     assert [(line.get_xdata()[0], line.get_ydata()[0], line.get_color()) for line in ax.get_lines()] == [
         (6, -0.7, plots.METHODS["plain"]),
