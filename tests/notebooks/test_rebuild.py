@@ -5,6 +5,7 @@ from pathlib import Path
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 from engine import NOTEBOOKS, REPOSITORY, fingerprints, run, stream, texts, write
@@ -169,15 +170,16 @@ def test_fresh_puts_in_place_only_what_a_notebook_made_that_succeeded(tmp_path, 
 
 @pytest.fixture
 def order(tmp_path, monkeypatch):
-    """Call with the notebooks' `after`: when each started and ended, where running one takes 0.1 s."""
+    """Call with the notebooks' `after`: in which order they started and ended. Those `together` wait for each other."""
 
-    def call(at_once, **after):
+    def call(at_once, together=(), **after):
         paths = [write(tmp_path, name, after=numbers) for name, numbers in after.items()]
-        events = []
+        events, meeting = [], threading.Barrier(max(1, len(together)))
 
         def run_one(path, _):
             events.append(("start", path.name[:2]))
-            time.sleep(0.1)
+            if path.name[:2] in together:
+                meeting.wait(timeout=60)  # an error where they do not run at one time
             events.append(("end", path.name[:2]))
             return rebuild.Result(path.stem, 0.1, "failed" if path.name.startswith("02") else "built")
 
@@ -190,9 +192,8 @@ def order(tmp_path, monkeypatch):
 
 
 def test_notebooks_run_side_by_side_but_after_those_they_read(order):
-    events = order(3, **{"00_last": "all", "01_a": [], "02_b": [], "03_c": ["02", "09"]})
+    events = order(3, together=("01", "02"), **{"00_last": "all", "01_a": [], "02_b": [], "03_c": ["02", "09"]})
     place = {event: i for i, event in enumerate(events)}
-    assert max(place["start", "01"], place["start", "02"]) < min(place["end", "01"], place["end", "02"])
     assert place["start", "03"] > place["end", "02"]  # which failed: what it stored earlier is there
     assert place["start", "00"] > max(place["end", number] for number in ("01", "02", "03"))
 
@@ -272,11 +273,11 @@ def test_an_interrupt_ends_the_run_and_its_kernels(tmp_path):
     for source in ("run.py", "rebuild.py", "outputs.py"):
         (tmp_path / "notebooks" / source).write_bytes((REPOSITORY / "notebooks" / source).read_bytes())
     engine = subprocess.Popen([sys.executable, "notebooks/run.py"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: pid.exists() and pid.read_text(), 60)
+    wait_until(lambda: pid.exists() and pid.read_text(), 200)
     engine.send_signal(signal.SIGINT)
-    _, said = engine.communicate(timeout=20)
+    _, said = engine.communicate(timeout=60)
     assert engine.returncode == 130 and "stopped: the notebooks that had ended are in place" in said
-    wait_until(lambda: not Path("/proc", pid.read_text()).exists(), 20)
+    wait_until(lambda: not Path("/proc", pid.read_text()).exists(), 60)
     assert path.read_bytes() == original
 
 
