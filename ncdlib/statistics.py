@@ -190,7 +190,10 @@ def by_seed(table: pd.DataFrame, archs: Sequence[str], **where: object) -> Float
     absent = wanted.difference(pd.MultiIndex.from_frame(table[["seed", "arch"]]))
     if len(absent):
         seed, arch = absent[0]
-        raise ValueError(f"{len(absent)} scores are missing, the first is that of {arch} at seed {seed}")
+        raise ValueError(
+            f"{len(absent)} scores are missing, the first is that of {arch} at seed {seed}: compute them, or choose one "
+            "seed, e.g. by_seed(table, archs, seed=0), or architectures that have all seeds"
+        )
     return table.pivot(index="seed", columns="arch", values="score")[list(archs)].to_numpy()
 
 
