@@ -249,3 +249,55 @@ def figure(
 def shades(n: int) -> list[tuple[float, ...]]:
     """n colours from light to dark, for ordered lines; told apart in grey as well."""
     return [matplotlib.colormaps["cividis_r"](x) for x in np.linspace(0.25, 1, n)]
+
+
+KINDS = {"data set": (VERMILLION, "o"), "second training": (ORANGE, "s"), "robust accuracy": (BLUE, "^")}
+KINDS |= {"TransNAS task": (GREEN, "D")}
+
+
+def law(data: pd.DataFrame, x: str, marked: str) -> Figure:
+    """How scores rank targets over how the quantity `x` does: a panel per proxy, a fitted line per method.
+
+    `data` has one row per target, kind of target, proxy and method, with rho, low and high; `marked` is ringed.
+    """
+    proxies = list(data.proxy.unique())
+    fig, axes = figure(11, 5.2, columns=len(proxies), sharey=True)
+    for ax, proxy in zip(axes[0], proxies, strict=True):
+        for method, group in data[data.proxy == proxy].groupby("method", sort=False):
+            group = group.dropna(subset=[x, "rho"])
+            for kind, some in group.groupby("kind", sort=False):
+                color, marker = KINDS[kind]
+                ax.errorbar(
+                    some[x], some.rho, [some.rho - some.low, some.high - some.rho], fmt="none", ecolor=GREY, alpha=0.3
+                )
+                hollow = color if method == "NCD" else "white"
+                ax.scatter(
+                    some[x], some.rho, s=42, marker=marker, facecolor=hollow, edgecolor=color, label=f"{method}, {kind}"
+                )
+            ends = np.array([group[x].min(), group[x].max()])
+            ax.plot(ends, np.polyval(np.polyfit(group[x], group.rho, 1), ends), color=METHODS[method], zorder=0)
+            star = group[group.target == marked]
+            ax.scatter(star[x], star.rho, s=260, facecolor="none", edgecolor="black", linewidth=1.6)
+        zero_line(ax)
+        ax.axvline(0, color="black", linewidth=0.8, zorder=0)
+        ax.set(title=proxy.upper(), ylim=(-1, 1), xlabel="rho of the number of 3x3 convolutions with the target")
+    axes[0, 0].set_ylabel("rho of the score with the target")
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return fig
+
+
+def predictions(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Measured over predicted correlations, one panel per table with predicted, rho and method; wrong signs are shaded."""
+    fig, axes = figure(10, 5, columns=len(tables), sharey=True)
+    for ax, (title, table) in zip(axes[0], tables.items(), strict=True):
+        for method, group in table.groupby("method", sort=False):
+            ax.scatter(
+                group.predicted, group.rho, s=26, color=METHODS[method], marker=MARKERS[method], label=method, alpha=0.7
+            )
+        ax.plot([-1, 1], [-1, 1], color=GREY, linewidth=1)
+        for left, bottom in ((-1, 0), (0, -1)):
+            ax.add_patch(plt.Rectangle((left, bottom), 1, 1, color=GREY, alpha=0.1, linewidth=0, zorder=0))
+        ax.set(title=title, xlim=(-1, 1), ylim=(-1, 1), xlabel="predicted rho")
+    axes[0, 0].set_ylabel("measured rho")
+    axes[0, 0].legend()
+    return fig

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ncdlib.benchmarks import MissingData
+from ncdlib.scoring.file import read as read_scores
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -47,6 +48,13 @@ class Workspace:
         if self.by_hand and committed.is_file() and not path.exists():
             shutil.copyfile(committed, path)
         return path
+
+    def read_scores(self, name: str) -> pd.DataFrame:
+        """The scores that another notebook wrote in this run, or else the committed ones."""
+        for folder in (self.root, self.repository):
+            if (path := folder / "data" / "scores" / f"{name}.parquet").is_file():
+                return read_scores(path)
+        raise FileNotFoundError(f"no stored scores {name}.parquet: run notebook {name[:2]} first")
 
     def truth(self, load: Callable[..., pd.DataFrame], *arguments: object) -> pd.DataFrame | None:
         """`load(*arguments)`, e.g. `truth(benchmarks.load, "darts")`; None where its files cannot be had, which is printed.
