@@ -58,7 +58,7 @@ class Layer:
 
 
 def codes(x: Float[Tensor, "n ..."], scratch: Int8[Tensor, " bytes"] | None = None) -> Int8[Tensor, "n d"]:
-    """1 where an input exceeds zero, else 0: a row an image, in the order in which the units lie in memory.
+    """1 where an input exceeds zero, else 0: one row per image, in the order in which the units lie in memory.
 
     The order of the units is the same for every image, and no proxy depends on it. `scratch` is memory that the codes
     may take, until it is used again.
@@ -99,11 +99,7 @@ def record_codes(model: nn.Module, summaries: Sequence[Summary], n: int, count: 
             layer.times += 1
             return
         if x.dim() < 2 or len(x) != n:
-            name = next(name for name, child in model.named_modules() if child is module)
-            raise ValueError(
-                f"activation module {name!r} reads a tensor of shape {tuple(x.shape)}, but the batch has {n} images: "
-                "codes need the batch in the first dimension"
-            )
+            raise _no_batch(model, module, x, n)
         if x.device.type == "cpu" and x.numel() > scratch.numel():
             scratch = torch.empty(x.numel(), dtype=torch.int8)
         layer = Layer(())
@@ -132,6 +128,14 @@ def record_codes(model: nn.Module, summaries: Sequence[Summary], n: int, count: 
     with hooked(module.register_forward_pre_hook(record) for module in recorded):
         yield layers
         summarise_deferred()
+
+
+def _no_batch(model: nn.Module, module: nn.Module, x: Tensor, n: int) -> ValueError:
+    name = next(name for name, child in model.named_modules() if child is module)
+    return ValueError(
+        f"activation module {name!r} reads a tensor of shape {tuple(x.shape)}, but the batch has {n} images: "
+        "codes need the batch in the first dimension"
+    )
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """SAM: the share kept, what a draw is shared by, independence of layout and of other layers; what masked codes can score."""
 
+from functools import partial
 import inspect
 from itertools import product
 import math
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 import pytest
 import torch
 from torch import nn
+from untouched import assert_same, snapshot
 
 import ncdlib
 from ncdlib import masking, theory
@@ -99,6 +101,63 @@ def test_a_layers_mask_does_not_depend_on_the_layers_that_run_before():
         again = model(x, first=False)
     assert torch.equal(alone, after)
     assert not torch.equal(after, again)  # a further call draws a further mask
+
+
+def attention_by_hand(m, q, k, v, heads_mask):
+    """Multi-head attention of batch-first inputs by its definition, its output masked before the last projection."""
+    weights, biases = m.in_proj_weight.chunk(3), m.in_proj_bias.chunk(3)
+    split = [
+        (x @ w.T + b).unflatten(-1, (m.num_heads, -1)).transpose(1, 2)
+        for x, w, b in zip((q, k, v), weights, biases, strict=True)
+    ]
+    attended = torch.softmax(split[0] @ split[1].mT / math.sqrt(m.head_dim), -1) @ split[2]
+    return heads_mask(attended.transpose(1, 2).flatten(2)) @ m.out_proj.weight.T + m.out_proj.bias
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("kind", ["sample", "shared"])
+def test_masks_the_inputs_of_all_projections_of_an_attention(training, batch_first, own, kind):
+    torch.manual_seed(0)
+    m = nn.MultiheadAttention(8, 2, batch_first=batch_first).train(training)
+    q = torch.randn(4, 5, 8)
+    k, v = (q, q) if own else torch.randn(2, 4, 5, 8)
+    inputs = (q, k, v) if batch_first else (q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1))
+    if not batch_first and own:
+        inputs = inputs[:1] * 3
+    before = snapshot(m)
+    with torch.no_grad(), masking.sam(m, 0.5, kind, seed=3):
+        output, _ = m(*inputs[:2], value=inputs[2])
+    assert_same(before, snapshot(m))
+
+    def generator(index):
+        return torch.Generator().manual_seed(3 * 1_000_003 + index)
+
+    drawn = generator(1)  # one layer, its output projection, comes before
+    masks = {id(x): masking.masked(x, 0.5, kind, drawn, channels_last=True) for x in ((q,) if own else (q, k, v))}
+    heads = partial(masking.masked, alpha=0.5, kind=kind, generator=generator(0), channels_last=True)
+    expected = attention_by_hand(m, *(masks[id(x)] for x in (q, k, v)), heads)
+    torch.testing.assert_close(output if batch_first else output.transpose(0, 1), expected)
+
+
+def test_an_attention_that_fails_is_left_as_it_was():
+    model = nn.TransformerEncoderLayer(8, 2, 16, activation=nn.ReLU(), batch_first=True)
+    before = snapshot(model)
+    with pytest.raises(AssertionError, match="embedding dimension of 8, but got 7"), masking.sam(model.self_attn, 0.5):
+        model.self_attn(*[torch.randn(2, 3, 7)] * 3)
+    assert_same(before, snapshot(model))
+
+
+def test_gradients_reach_the_weights_of_a_masked_attention():
+    model = nn.Sequential(nn.TransformerEncoderLayer(8, 2, 16, activation=nn.ReLU(), batch_first=True), nn.Flatten())
+    before = snapshot(model)
+    scores = [
+        ncdlib.score(model, torch.ones(3, 4, 8), "snip", labels=torch.arange(3), alpha=alpha, seed=seed)
+        for alpha, seed in ((0.5, 0), (0.5, 0), (0.5, 1), (0.0, 0))
+    ]
+    assert scores[0] == scores[1] and len(set(scores)) == 3 and all(map(math.isfinite, scores))
+    assert_same(before, snapshot(model))
 
 
 def test_alpha_zero_is_no_mask_and_the_seed_decides_the_rest():

@@ -1,5 +1,8 @@
 """Proxies of robustness: how a network compares with itself under perturbation."""
 
+from collections.abc import Callable
+from contextlib import nullcontext
+
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -26,46 +29,51 @@ def croze(
     - G = sum of |c(g, g')|: g' the sum of the robust network's gradients on x and on x'.
 
     In float64, all parameters at their magnitudes and BatchNorm taken out, as in `gradient.synflow`. Larger is more
-    consistent, hence better. A layer without gradient adds zero.
+    consistent, hence better. A layer without gradient adds zero. Three passes forward and back.
 
     Where the paper differs from its code, this follows the code, which made the published numbers: there x' lowers the
-    loss, [0, 1] cuts off most of a standardised image, and g' still holds the gradient on x, never reset. The code knows
-    two search spaces, and takes f where their stages or cells end; here f is the layer's own output, as in the paper, so
-    that any network will do. The code runs four passes forward and back, two of them the same: here they are three.
+    loss, [0, 1] cuts off most of a standardised image, and g' still holds the gradient on x, never reset. The code takes f
+    where the stages or cells of two search spaces end; here f is the layer's own output, as in the paper.
     """
     with without_batchnorm(model):
-        clean, names = magnitudes(model), layers(model)
+        clean = magnitudes(model)
+        weights = {name: clean[name] for name in layers(model)}
         images = images.detach().double().contiguous()  # float64 gains nothing by channels-last
-
-        def loss_at(held: dict[str, Tensor], images: Tensor) -> Tensor:
-            return loss(functional_call(model, held, (images,)), labels)
-
-        kept: list[Tensor] = []
-        with watched(model, lambda name, layer, output: kept.append(output.detach().clone())):
-            value = loss_at(clean, images)
-        weights = {name: clean[name] for name in names}
-        gradients = gradients_of(value, weights)
-
+        outputs: list[Tensor] = []
+        gradients = _gradients(
+            model, clean, weights, images, labels, lambda *seen: outputs.append(seen[-1].detach().clone())
+        )
         robust = {name: _moved(w, g, strength) for (name, w), g in zip(weights.items(), gradients, strict=True)}
+        changed = clean | robust
         images = images.requires_grad_()
-        *on_clean, by_pixel = gradients_of(loss_at(clean | robust, images), robust | {"the images": images})
+        *on_clean, by_pixel = _gradients(model, changed, robust | {"the images": images}, images, labels)
         perturbed = (images.detach() - epsilon * by_pixel.sign()).clamp(0, 1)
-
-        features = dict.fromkeys(names, 0.0)
+        features = dict.fromkeys(weights, 0.0)
 
         def compare(name: str, layer: nn.Module, output: Tensor) -> None:
             key = f"{name}.weight".lstrip(".")
-            features[key] = features.get(key, 0.0) + (1 + _cosines(kept.pop(0), output.detach())).sum()
+            features[key] = features.get(key, 0.0) + (1 + _cosines(outputs.pop(0), output.detach())).sum()
 
-        with watched(model, compare):
-            value = loss_at(clean | robust, perturbed)
-        on_perturbed = gradients_of(value, robust)
-
+        on_perturbed = _gradients(model, changed, robust, perturbed, labels, compare)
     score = 0.0
-    for name, g, a, b in zip(names, gradients, on_clean, on_perturbed, strict=True):
-        alike = (1 + _cosines(weights[name].detach(), robust[name].detach())).sum()
+    for (name, w), g, a, b in zip(weights.items(), gradients, on_clean, on_perturbed, strict=True):
+        alike = (1 + _cosines(w.detach(), robust[name].detach())).sum()
         score += float(features[name] * alike * _cosines(g, a + b).abs().sum())
     return score
+
+
+def _gradients(
+    model: nn.Module,
+    held: dict[str, Tensor],
+    by: dict[str, Tensor],
+    images: Float[Tensor, "n ..."],
+    labels: Int[Tensor, " n"],
+    see: Callable[[str, nn.Module, Tensor], None] | None = None,
+) -> list[Tensor]:
+    """The gradients of the loss with these parameters; `see` meets the layers' outputs, see `gradient.watched`."""
+    with watched(model, see) if see else nullcontext():
+        value = loss(functional_call(model, held, (images,)), labels)
+    return gradients_of(value, by)
 
 
 def _cosines(a: Float[Tensor, "n ..."], b: Float[Tensor, "n ..."]) -> Float[Tensor, "..."]:

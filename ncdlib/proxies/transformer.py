@@ -55,11 +55,6 @@ def auto_prox(model: nn.Module, images: Float[Tensor, "n ..."]) -> float:
     return lengths + sum(float(g.sigmoid().mean(dtype=torch.float64)) for g in by_mlp if g.any())
 
 
-def has_attention(model: nn.Module) -> bool:
-    """Whether the model holds attention, by the rules of `layers`: what the proxies of this module are defined for."""
-    return bool(_attention(model))
-
-
 def layers(model: nn.Module) -> tuple[list[str], list[str]]:
     """The names of the weights of attention, and of the MLPs beside it; a shared weight is named once.
 

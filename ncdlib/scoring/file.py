@@ -162,11 +162,11 @@ def read(path: str | Path) -> pd.DataFrame:
     content = Path(path).read_bytes()  # opened once: a run may replace the file meanwhile
     try:
         table = pq.read_table(pa.BufferReader(content))
-        metadata = json.loads((table.schema.metadata or {}).get(b"ncdlib", b"{}"))
+        names, metadata = table.schema.names, json.loads((table.schema.metadata or {}).get(b"ncdlib", b"{}"))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as parquet; move it away and score again ({error})") from error
-    if table.schema.names != SCHEMA.names or table.schema.types != SCHEMA.types:
-        raise ValueError(f"{path} is not a score table: it has columns {table.schema.names}, not {SCHEMA.names}")
+    if names != SCHEMA.names or table.schema.types != SCHEMA.types:
+        raise ValueError(f"{path} is not a score table: it has columns {names}, not {SCHEMA.names}")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("settings"), dict):
         raise ValueError(f"{path} does not say with which settings its scores were made: move it away and score again")
     expected = metadata.pop("checksum", None)
@@ -175,7 +175,7 @@ def read(path: str | Path) -> pd.DataFrame:
     rows = table.to_pandas()
     twice = rows.duplicated(list(KEYS))
     if twice.any():
-        key = rows.loc[twice.idxmax(), list(KEYS)].tolist()
+        key = ", ".join(f"{name} = {rows[name][twice.idxmax()]}" for name in KEYS)
         raise ValueError(f"{path} holds {twice.sum()} rows twice, e.g. {key}: move it away and score again")
     rows.attrs = metadata
     return rows

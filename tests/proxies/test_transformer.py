@@ -352,7 +352,6 @@ def test_attention_and_mlps_of_many_styles(kind, depth):
     block, attention, perceptron = BLOCKS[kind]
     model = linears(patch=nn.Conv2d(3, 4, 2), stack=nn.Sequential(*(deepcopy(block) for _ in range(depth))), head=7)
     found = transformer.layers(model)
-    assert transformer.has_attention(model)
     assert found[0] == [name for i in range(depth) for name in weights(attention, f"stack.{i}")]
     assert found[1] == [name for i in range(depth) for name in weights(perceptron, f"stack.{i}")]
     assert {"patch.weight", "head.weight"}.isdisjoint(found[0] + found[1])
@@ -364,7 +363,7 @@ def test_what_the_model_itself_holds_is_the_classifiers():
     assert transformer.layers(linears(block=flat, out=7)) == (weights("qkv proj", "block"), weights("fc1 fc2", "block"))
     bare = linears(attention=linears(qkv=12), out=7)  # `out` is no projection
     assert transformer.layers(bare) == (["attention.qkv.weight"], [])
-    assert transformer.has_attention(nn.MultiheadAttention(4, 2)) and transformer.has_attention(flat)
+    assert transformer.layers(nn.MultiheadAttention(4, 2)) == (["in_proj_weight", "out_proj.weight"], [])
 
 
 def test_shared_blocks_and_shared_weights_count_once():
@@ -382,7 +381,6 @@ def test_cnns_have_no_attention(name):
     space = spaces.get(name)
     with torch.device("meta"):
         network = space.build(space.sample(np.random.default_rng(0)))
-    assert not transformer.has_attention(network)
     assert transformer.layers(network) == ([], [])
 
 

@@ -1,13 +1,90 @@
 """The score file and what every file that a run writes shares: one writer, and whole at any moment."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from ncdlib.scoring import file as table
 from ncdlib.scoring.file import locked, written
+
+ROWS = [
+    ("nasbench201", f"|cell {i}|", proxy, alpha, "bn", "relu", "default", "gaussian", 32, i, i / 3 - alpha)
+    for i in range(20)
+    for proxy in ("nwot", "swap")
+    for alpha in (0.0, 0.95)
+]
+SETTINGS = {"size": {"channels": 16}, "mask": "sample"}
+
+
+def stored(path, rows=ROWS, **metadata):
+    """Write a table with this metadata, as files without a checksum are."""
+    made = pa.Table.from_pandas(pd.DataFrame(rows, columns=table.SCHEMA.names), table.SCHEMA, preserve_index=False)
+    pq.write_table(made.replace_schema_metadata({"ncdlib": json.dumps(metadata)} if metadata else None), path)
+    return path
+
+
+def test_what_is_written_is_read(tmp_path):
+    path = tmp_path / "scores.parquet"
+    with table.opened(path, SETTINGS) as file:
+        file.add(ROWS[::-1])
+    rows = table.read(path)
+    assert list(rows.itertuples(index=False, name=None)) == sorted(ROWS)
+    assert rows.attrs["settings"] == SETTINGS
+
+
+def test_any_flipped_bit_that_changes_what_is_read_is_an_error(tmp_path):
+    path, damaged = tmp_path / "scores.parquet", tmp_path / "damaged.parquet"
+    with table.opened(path, SETTINGS) as file:
+        file.add(ROWS)
+    content, whole = path.read_bytes(), table.read(path)
+    refused = 0
+    for byte in range(0, len(content), 3):
+        flipped = bytearray(content)
+        flipped[byte] ^= 1 << byte % 8
+        damaged.write_bytes(flipped)
+        try:
+            rows = table.read(damaged)
+        except ValueError as error:
+            assert "damaged.parquet" in str(error) and ("move it away" in str(error) or "not a score table" in str(error))
+            refused += 1
+        else:
+            pd.testing.assert_frame_equal(rows, whole)
+            assert rows.attrs["settings"] == SETTINGS
+    assert refused > len(content) / 3 / 2
+
+
+def test_a_file_without_a_checksum_is_read(tmp_path):
+    rows = table.read(stored(tmp_path / "old.parquet", settings=SETTINGS, torch="2.13.0"))
+    assert list(rows.itertuples(index=False, name=None)) == ROWS
+    with table.opened(tmp_path / "old.parquet", SETTINGS) as file:
+        assert file.missing([row[:-1] for row in ROWS]) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "metadata", "message"),
+    [
+        (
+            [*ROWS, ROWS[3]],
+            {"settings": SETTINGS},
+            r"holds 1 rows twice, e.g. space = nasbench201, arch = \|cell 0\|, proxy = swap, alpha = 0.95, ",
+        ),
+        (ROWS, {"torch": "2.13.0"}, "does not say with which settings its scores were made: move it away"),
+        (ROWS, {"settings": [1]}, "does not say with which settings"),
+        (ROWS, {}, "does not say with which settings"),
+        (ROWS, {"settings": SETTINGS, "checksum": "0"}, "is damaged: its rows do not have the checksum in it"),
+    ],
+)
+def test_a_file_that_cannot_be_trusted_is_refused(tmp_path, rows, metadata, message):
+    with pytest.raises(ValueError, match=message):
+        table.read(stored(tmp_path / "scores.parquet", rows, **metadata))
+
 
 HOLDS = """
 import sys, time

@@ -3,13 +3,14 @@
 import inspect
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from untouched import assert_same, snapshot
 
 import ncdlib
-from ncdlib import spaces
+from ncdlib import activations, spaces
 
 CELL = "|nor_conv_3x3~0|+|nor_conv_1x1~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|none~2|"
 IMAGES = torch.randn(6, 3, 16, 16)
@@ -123,9 +124,86 @@ class Functional(nn.Module):
         return torch.relu(self.layer(x))
 
 
+class Beside(nn.Module):
+    """A convolution called as a function on a parameter, and an activation called as `function`, beside a module."""
+
+    def __init__(self, function=None):
+        super().__init__()
+        self.weight, self.activation, self.function = nn.Parameter(torch.randn(4, 3, 3, 3)), nn.ReLU(), function
+
+    def forward(self, x):
+        x = self.activation(nn.functional.conv2d(x, self.weight))
+        return (self.function(x - 1) if self.function else x).mean((2, 3))
+
+
+def test_a_mask_that_reaches_no_layer_is_an_error():
+    assert ncdlib.score(Beside(), IMAGES, "units") == 4 * 14 * 14
+    for proxy in ("nwot", "ntk", "meco"):
+        with pytest.raises(ValueError, match=r"alpha = 0.5 masked nothing: SAM masks the inputs of convolutions, nn.Linear"):
+            ncdlib.score(Beside(), IMAGES, proxy, alpha=0.5)
+
+
+def test_a_compiled_model_is_masked_or_refused():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 196, 10))
+    labels = torch.arange(6)
+    whole = {alpha: ncdlib.score(model, IMAGES, "snip", labels=labels, alpha=alpha) for alpha in (0.0, 0.5)}
+    compiled = torch.compile(Wrapped(model), backend="eager")
+    for alpha in (0.0, 0.5):  # compiled without hooks, it ignores those that come later
+        try:
+            assert ncdlib.score(compiled, IMAGES, "snip", labels=labels, alpha=alpha) == whole[alpha]
+        except ValueError as error:
+            assert alpha and "alpha = 0.5 masked nothing" in str(error) and "before it is compiled" in str(error)
+
+
+class Wrapped(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return self.model(x)
+
+
+def test_a_proxy_that_runs_nothing_needs_no_mask():
+    assert ncdlib.score(nn.Linear(4, 4), torch.randn(3, 4), "l2_norm", alpha=0.5) > 0
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (torch.relu, "relu"), (nn.functional.relu, "relu"), (nn.functional.relu_, "relu_"), (nn.functional.gelu, "gelu"),
+        (lambda x: x * torch.sigmoid(x), "sigmoid"), (lambda x: x.tanh(), "tanh"), (nn.functional.softplus, "softplus"),
+    ],
+)  # fmt: skip
+def test_activations_called_as_functions_are_reported(function, name):
+    with pytest.warns(UserWarning, match=rf"calls activations as functions \({name}\), which codes do not hold"):
+        assert ncdlib.score(Beside(function), IMAGES, "units") == 4 * 14 * 14
+
+
+@pytest.mark.filterwarnings("error")
+def test_activation_modules_are_not_reported_as_functions():
+    every = nn.Sequential(nn.Linear(8, 8), *(module() for module in activations.MODULES))
+    assert ncdlib.score(every, torch.randn(3, 8), "units") == 8 * len(activations.MODULES)
+    for name in ("nasbench101", "darts", "mobilenet_v2", "autoformer_tiny"):
+        space = spaces.get(name)
+        network = space.build(space.sample(np.random.default_rng(0)), **{"image": 32} if "auto" in name else {})
+        ncdlib.score(network, torch.randn(2, 3, 32, 32), "units")
+
+
+def test_numpy_numbers_are_numbers():
+    score = inspect.unwrap(ncdlib.score)
+    assert score(network(), IMAGES, "nwot", alpha=np.float64(0.5), seed=np.int64(3)) == score(
+        network(), IMAGES, "nwot", alpha=0.5, seed=3
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"proxy": 3}, "proxy must be a name or a list of names, got 3: use nwot, swap"),
+        ({"proxy": [["nwot"]]}, r"proxy must be a name or a list of names, got \[\['nwot'\]\]"),
+        ({"alpha": 0.5, "seed": 1.5}, "a seed is a whole number from 0.*got 1.5"),
+        ({"seed": None}, "a seed is a whole number from 0.*got None"),
         ({"proxy": "naswot"}, "unknown proxy 'naswot': use one of nwot, swap"),
         ({"proxy": ["nwot", "x"]}, "unknown proxy 'x'"),
         ({"proxy": []}, "no proxy asked for"),
@@ -157,6 +235,20 @@ def test_bad_input(change, message):
     with pytest.raises(ValueError, match=message):
         inspect.unwrap(ncdlib.score)(model, images, proxy, **rest)  # past the tests' own check of types
     assert_same(before, snapshot(model))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: "resnet18", "the model must be a torch.nn.Module, got str"),
+        (lambda: torch.jit.trace(nn.ReLU(), IMAGES), "a scripted or traced model takes no hooks: score the nn.Module"),
+        (lambda: nn.Sequential(nn.LazyConv2d(3, 3)), "the model has lazy layers.*: run it once on a batch"),
+    ],
+)
+def test_models_that_cannot_be_scored(make, message):
+    with pytest.raises(ValueError, match=message):
+        inspect.unwrap(ncdlib.score)(make(), IMAGES, "nwot")
 
 
 def test_a_batch_that_is_not_in_the_first_dimension():

@@ -1,5 +1,7 @@
 """The score table: the same by hand, by one worker or several, and after any interruption."""
 
+import inspect
+import json
 import os
 from pathlib import Path
 import signal
@@ -110,7 +112,7 @@ def test_two_runs_do_not_write_one_file(tmp_path):
     while not out.exists() and process.poll() is None:
         time.sleep(0.02)
     with pytest.raises(RuntimeError, match="another run is writing"):
-        ncdlib.score_space(SPACE, ARCHS, jobs=1, out=out, **SMALL)
+        ncdlib.score_space(SPACE, ARCHS, seeds=(99,), jobs=1, out=out, **SMALL)
     process.kill()
     process.wait()
     ncdlib.score_space(SPACE, ARCHS[:1], jobs=1, out=out, **SMALL)  # a killed run holds nothing
@@ -183,13 +185,131 @@ def test_scores_that_are_not_finite_are_counted(tmp_path):
         ({"mode": "off"}, "unknown mode 'off'"),
         ({"size": {"channels": 0}}, "channels must be a whole number of at least 1, got 0"),
         ({"size": {"depth": 3}}, "nasbench201 has no size 'depth': use channels, cells_per_stage, classes"),
+        ({"size": 3}, "size must be a dictionary, of channels, cells_per_stage, classes: got 3"),
+        ({"space": None}, "space must be a search space or its name, one of nasbench201.*: got None"),
+        ({"archs": 3}, r"archs takes a list, got 3: write archs=\[3\]"),
+        ({"archs": str(ARCHS[0])}, r"archs takes a list, got '\|.*: write archs=\["),
+        ({"archs": [3]}, "3 is no architecture of nasbench201: .*e.g. "),
+        ({"archs": [None]}, "None is no architecture of nasbench201: .*e.g. "),
+        ({"archs": [b"|none~0|"]}, r"b'\|none~0\|' is no architecture of nasbench201: .*e.g. "),
+        ({"proxies": "nwot"}, r"proxies takes a list, got 'nwot': write proxies=\['nwot'\]"),
+        ({"proxies": [3]}, "proxies takes names, got 3"),
+        ({"alphas": 0.95}, r"alphas takes a list, got 0.95: write alphas=\[0.95\]"),
+        ({"alphas": ("0.5",)}, "alpha is the share of inputs masked.*got '0.5'"),
+        ({"alphas": (1 - 1e-14,)}, "alpha is the share of inputs masked.*got 1.0"),
+        ({"norms": "ln"}, "norms takes a list, got 'ln'"),
+        ({"norms": (3,)}, "norms takes names or None, got 3"),
+        ({"inputs": (None,)}, "inputs takes names, got None"),
+        ({"seeds": 3}, r"seeds takes a list, got 3: write seeds=\[3\]"),
+        *(
+            ({"seeds": (bad,)}, rf"a seed is a whole number from 0 up to, not including, 2\*\*63: got {bad!r}")
+            for bad in (-1, 1.5, "ab", True, 2**63)
+        ),
+        ({"batch": "8"}, "batch must be a whole number of at least 2, got '8'"),
+        ({"batch": 8.0}, "batch must be a whole number of at least 2, got 8.0"),
+        ({"resolution": 0}, "resolution must be a whole number of at least 1, got 0"),
+        ({"count": "twice"}, "unknown count 'twice'"),
+        ({"device": "gpu"}, "unknown device 'gpu': use 'cpu' or 'cuda'"),
+        ({"jobs": 0}, "jobs must be a number of processes, or -1 for one a core, or None: got 0"),
+        ({"jobs": "2"}, "jobs must be a number of processes.*got '2'"),
     ],
 )
 def test_bad_input_writes_nothing(tmp_path, change, message):
     arguments = {"space": "nasbench201", "archs": ARCHS[:1], "jobs": 1, "out": tmp_path / "scores.parquet", **SMALL} | change
     with pytest.raises(ValueError, match=message):
-        ncdlib.score_space(**arguments)
+        inspect.unwrap(ncdlib.score_space)(**arguments)  # past the tests' own check of types
     assert not (tmp_path / "scores.parquet").exists()
+
+
+def test_a_table_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    for out, message in (
+        ("scores.csv", "scores are written as parquet: use .*scores.parquet, not .*scores.csv"),
+        ("file/scores.parquet", "file/scores.parquet cannot be written, for .*file is no folder: choose another place"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ncdlib.score_space(SPACE, ARCHS[:1], jobs=1, out=tmp_path / out, **SMALL)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    "pair", ["transnas_micro transnas_macro", "s4 s1", "autoformer_base autoformer_tiny", "s1 nasbench201"]
+)
+def test_an_architecture_of_another_space_is_refused(pair):
+    theirs, ours = (spaces.get(name) for name in pair.split())
+    arch = theirs.sample(np.random.default_rng(0))
+    with pytest.raises(ValueError, match=f"is no architecture of {ours.name}"):
+        ncdlib.score_space(ours, [arch], ["params"], jobs=1, progress=False)
+
+
+def test_numpy_numbers_are_numbers():
+    score_space = inspect.unwrap(ncdlib.score_space)
+    plain = score_space(SPACE, ARCHS[:1], alphas=(0.5,), seeds=(0, 1), jobs=1, **SMALL)
+    sizes = {"batch": np.int64(6), "size": {"channels": np.int32(4), "cells_per_stage": 1}}
+    numpy = score_space(
+        SPACE, np.array(ARCHS[:1]), alphas=np.array([0.5]), seeds=np.arange(2), jobs=np.int64(1), **SMALL | sizes
+    )
+    pd.testing.assert_frame_equal(plain, numpy)
+
+
+def test_default_sizes_spelled_out_or_not_are_the_same_settings(tmp_path):
+    out, arguments = tmp_path / "scores.parquet", {"jobs": 1, "progress": False, "proxies": ["params"]}
+    first = ncdlib.score_space(SPACE, ARCHS[:1], out=out, **arguments)
+    spelled = ncdlib.score_space(SPACE, ARCHS[:1], out=out, size={"cells_per_stage": 5, "channels": 16}, **arguments)
+    assert first.equals(spelled)
+    rows = table.read(out)
+    rows.attrs["settings"]["size"] = {}  # as files had it
+    old = pa.Table.from_pandas(rows, table.SCHEMA, preserve_index=False)
+    pq.write_table(old.replace_schema_metadata({"ncdlib": json.dumps(rows.attrs)}), out)
+    assert ncdlib.score_space(SPACE, ARCHS[:1], out=out, size={"classes": 10}, **arguments).equals(first)
+    with pytest.raises(ValueError, match="holds scores of other settings .size = .*'classes': 10.*'classes': 9"):
+        ncdlib.score_space(SPACE, ARCHS[:1], out=out, size={"classes": 9}, **arguments)
+
+
+def test_alphas_that_differ_by_rounding_are_one():
+    rows = ncdlib.score_space(SPACE, ARCHS[:1], ["nwot"], alphas=(0.1 * 3, 0.3), jobs=1, **SMALL)
+    assert 0.1 * 3 != 0.3 and rows.alpha.tolist() == [0.3]
+
+
+def test_the_first_rows_are_saved_at_once(tmp_path, monkeypatch):
+    out = tmp_path / "scores.parquet"
+    original, seen = scoring._score_network, []
+    monkeypatch.setattr(scoring, "SAVE_SECONDS", 1e6)
+
+    def looks(*task):
+        seen.append(len(table.read(out)) if out.exists() else 0)
+        return original(*task)
+
+    monkeypatch.setattr(scoring, "_score_network", looks)
+    ncdlib.score_space(SPACE, ARCHS, seeds=range(5), jobs=1, out=out, **SMALL)
+    assert seen[0] == 0 and seen[-1] == 2 and len(table.read(out)) == 5 * 2 * len(ARCHS)
+
+
+def test_a_complete_table_is_read_where_nothing_can_be_written(tmp_path):
+    out = tmp_path / "scores.parquet"
+    rows = ncdlib.score_space(SPACE, ARCHS[:2], jobs=1, out=out, **SMALL)
+    (tmp_path / "scores.parquet.lock").unlink(missing_ok=True)
+    with table.locked(out, "free"):  # whoever writes the file meanwhile
+        assert ncdlib.score_space(SPACE, ARCHS[1:2], jobs=1, out=out, **SMALL).equals(rows[2:].reset_index(drop=True))
+        with pytest.raises(RuntimeError, match="another run is writing"):
+            ncdlib.score_space(SPACE, ARCHS[:3], jobs=1, out=out, **SMALL)
+    (tmp_path / "scores.parquet.lock").unlink(missing_ok=True)
+    ncdlib.score_space(SPACE, ARCHS[:2], jobs=1, out=out, **SMALL)
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.parquet"]  # not even a lock
+
+
+def test_a_linked_table_is_written_where_the_link_leads(tmp_path):
+    (tmp_path / "there").mkdir()
+    link, out = tmp_path / "link.parquet", tmp_path / "there" / "scores.parquet"
+    link.symlink_to(out)
+    ncdlib.score_space(SPACE, ARCHS[:1], jobs=1, out=link, **SMALL)
+    assert link.is_symlink() and len(table.read(out)) == 2
+
+
+def test_a_callers_autocast_changes_nothing():
+    rows = ncdlib.score_space(SPACE, ARCHS[:2], jobs=1, **SMALL)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert ncdlib.score_space(SPACE, ARCHS[:2], jobs=1, **SMALL).equals(rows)
 
 
 def test_threads_of_the_caller_are_left_alone():
