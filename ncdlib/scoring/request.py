@@ -101,7 +101,7 @@ def request(
     if not isinstance(space, str | spaces.Space):
         raise ValueError(f"space must be a search space or its name, one of {', '.join(spaces.names())}: got {space!r}")
     space = spaces.get(space) if isinstance(space, str) else space
-    by_string = {str(arch): arch for arch in (_architecture(space, arch) for arch in _several("archs", archs))}
+    by_string = {str(arch): arch for arch in (space.checked(arch) for arch in _several("archs", archs))}
     parameters = inspect.signature(space.build).parameters.items()
     own = {name: p.default for name, p in parameters if p.default is not p.empty}
     resolved = [
@@ -158,21 +158,6 @@ def _whole(name: str, value: object, least: int) -> int:
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
     return int(value)
-
-
-def _architecture(space: spaces.Space, arch: object) -> Hashable:
-    """The architecture of a string, or one that is the space's own."""
-    if isinstance(arch, str):
-        return space.parse(arch)
-    try:
-        own = space.parse(str(arch)) == arch
-    except ValueError as error:
-        raise ValueError(f"{arch!r} is no architecture of {space.name}: {error}") from error
-    if not own:
-        raise ValueError(
-            f"{arch!r} is no architecture of {space.name}, though its string is one: use space.parse(str(arch))"
-        )
-    return arch
 
 
 def _seeds(seeds: object, archs: Iterable[str]) -> dict[str, tuple[int, ...]]:

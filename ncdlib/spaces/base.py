@@ -29,6 +29,20 @@ class Space(ABC, Generic[Arch]):
     def parse(self, text: str) -> Arch:
         """The architecture of a native string. ValueError names the bad part and shows a good example."""
 
+    def checked(self, arch: object) -> Arch:
+        """The architecture of a string, or one that `build` takes as it is. ValueError for what is of another space."""
+        if isinstance(arch, str):
+            return self.parse(arch)
+        try:
+            own = self.parse(str(arch)) == arch
+        except ValueError as error:
+            raise ValueError(f"{arch!r} is no architecture of {self.name}: {error}") from error
+        if not own:
+            raise ValueError(
+                f"{arch!r} is no architecture of {self.name}, though its string is one: use space.parse(str(arch))"
+            )
+        return arch
+
     @abstractmethod
     def build(
         self,

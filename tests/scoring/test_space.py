@@ -20,6 +20,7 @@ import ncdlib
 from ncdlib import images, spaces
 from ncdlib.scoring import file as table
 from ncdlib.scoring import space as scoring
+from ncdlib.spaces.nasbench201 import Cell201
 
 SPACE = spaces.get("nasbench201")
 RNG = np.random.default_rng(0)
@@ -240,6 +241,12 @@ def test_an_architecture_of_another_space_is_refused(pair):
     arch = theirs.sample(np.random.default_rng(0))
     with pytest.raises(ValueError, match=f"is no architecture of {ours.name}"):
         ncdlib.score_space(ours, [arch], ["params"], jobs=1, progress=False)
+
+
+def test_kernels_outside_the_benchmark_are_scored():
+    cells = [Cell201((f"nor_conv_{k}x{k}",) * 6) for k in (3, 5)]
+    scores = ncdlib.score_space(SPACE, cells, ["params"], jobs=1, progress=False, size={"channels": 4, "cells_per_stage": 1})
+    assert np.diff(scores["score"]) == 6 * (25 - 9) * (4**2 + 8**2 + 16**2)  # weights of one cell in each stage
 
 
 def test_numpy_numbers_are_numbers():
