@@ -275,7 +275,11 @@ def law(data: pd.DataFrame, x: str, marked: str) -> Figure:
                     some[x], some.rho, s=42, marker=marker, facecolor=hollow, edgecolor=color, label=f"{method}, {kind}"
                 )
             ends = np.array([group[x].min(), group[x].max()])
-            ax.plot(ends, np.polyval(np.polyfit(group[x], group.rho, 1), ends), color=METHODS[method], zorder=0)
+            line = np.polyval(np.polyfit(group[x], group.rho, 1), ends)
+            ax.plot(ends, line, color=METHODS[method], zorder=0)
+            ax.annotate(
+                method, (ends.mean(), line.mean()), (0, 12), textcoords="offset points", color=METHODS[method], weight="bold"
+            )
             star = group[group.target == marked]
             ax.scatter(star[x], star.rho, s=260, facecolor="none", edgecolor="black", linewidth=1.6)
         zero_line(ax)

@@ -5,6 +5,7 @@ The sign of its correlation with a target is then the sign of that count's corre
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 import re
 from typing import NamedTuple, SupportsFloat
 
@@ -79,7 +80,11 @@ def predicted_correlation(archs: Iterable[object], target: Iterable[SupportsFloa
 
 def operation_counts(arch: object) -> Counts:
     """The operations of a cell of NAS-Bench-201 or TransNAS-Bench-101 micro, which has no pooling."""
-    text = str(arch)
+    return _counted(str(arch))
+
+
+@lru_cache(maxsize=1 << 15)
+def _counted(text: str) -> Counts:
     if NASBENCH201.fullmatch(text):
         convolutions, conv_3x3 = text.count("nor_conv"), text.count("nor_conv_3x3")
         return Counts(convolutions, conv_3x3, text.count("skip_connect"), text.count("avg_pool"))
