@@ -12,7 +12,7 @@ SLOW = ("matplotlib", "networkx", "scipy", "seaborn", "sklearn", "PIL", "torchvi
 LAYERS = (  # each may import from those before it, and from its own modules
     {"activations"},
     {"masking", "rescaling", "images", "spaces", "benchmarks"},
-    {"proxies", "theory", "resampling"},
+    {"proxies", "theory"},
     {"scoring", "statistics"},
     {"search", "training"},
     {"reproduction"},

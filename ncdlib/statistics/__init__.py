@@ -15,7 +15,7 @@ from jaxtyping import Float
 import numpy as np
 import pandas as pd
 
-from ncdlib.resampling import RESAMPLES, best_of_top, correlation, covariances, discounted_gain, estimate, tau_b
+from ncdlib.statistics.resampling import RESAMPLES, best_of_top, correlation, covariances, discounted_gain, estimate, tau_b
 
 MANY = 2000  # architectures, above which comparing all pairs in 2,000 resamples takes too long
 SETTING = ("space", "proxy", "alpha", "norm", "activation", "init", "input", "batch")  # what `by_seed` never mixes
