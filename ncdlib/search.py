@@ -13,6 +13,7 @@ import torch
 
 from ncdlib import spaces
 from ncdlib.scoring import score, score_space
+from ncdlib.statistics import spearman
 
 ATTEMPTS = 10_000  # draws in a row that a constraint may reject
 
@@ -198,6 +199,46 @@ def selection_probabilities(
     kept = np.diff(up_to**samples, prepend=0.0)
     kept[np.isneginf(values)] = 0
     return np.divide(weights * kept[group], share[group], out=np.zeros(len(scores)), where=share[group] > 0)
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """What a few trained networks say about the scores that could rank the others."""
+
+    choice: str  # the score with the highest correlation on the trained networks
+    best: Hashable  # the untrained architecture that it ranks first
+    correlations: pd.DataFrame  # one row per score, the choice first: score, rho, low, high, n
+
+
+def pilot(scores: pd.DataFrame, accuracy: pd.Series, level: float = 0.95) -> Pilot:
+    """Choose the score that ranks a few trained networks best, and search the others with it.
+
+    - `scores`: one row per architecture, one column per score, e.g. plain, SAM, NIR, NCD, params, units.
+    - `accuracy`: of the m >= 3 trained architectures, indexed as `scores`. Equal correlations: the column that comes first.
+
+    With few networks the intervals are wide: they hold the luck of the pilot. Raises ValueError for fewer than 3 networks,
+    equal accuracies, a network that `scores` lacks, and a score that is not finite on the pilot.
+    """
+    if len(accuracy) < 3:
+        raise ValueError(f"a pilot needs at least 3 trained networks, got {len(accuracy)}: train more")
+    if accuracy.nunique() < 2 or not np.isfinite(accuracy).all():
+        raise ValueError("the accuracies of the pilot must be finite and not all equal: train other networks")
+    unknown = accuracy.index.difference(scores.index)
+    if len(unknown):
+        raise ValueError(f"the scores lack {len(unknown)} of the trained networks, the first is {unknown[0]}")
+    if scores.columns.empty:
+        raise ValueError("there are no scores to choose from: give one column per score")
+    trained = scores.loc[accuracy.index]
+    for name in scores.columns[~np.isfinite(trained.astype(float)).all()]:
+        raise ValueError(f"the score {name!r} is not finite on every trained network: leave the column or the network out")
+    found = [{"score": name, **vars(spearman(trained[name], accuracy, level))} for name in scores]
+    table = pd.DataFrame(found)[["score", "rho", "low", "high", "n"]].sort_values("rho", ascending=False, kind="stable")
+    if table.rho.isna().all():
+        raise ValueError("every score is the same for all trained networks: train networks that differ in their scores")
+    choice = table.score.iloc[0]
+    others = scores.loc[scores.index.difference(accuracy.index, sort=False), choice].astype(float)
+    ranked = others[np.isfinite(others)]
+    return Pilot(choice, ranked.idxmax() if len(ranked) else None, table.reset_index(drop=True))
 
 
 def _draw(space: spaces.Space, rng: np.random.Generator, constraint: Callable[[Hashable], bool] | None) -> Hashable:
