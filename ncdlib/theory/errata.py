@@ -31,7 +31,7 @@ SLIPS = tuple(Slip(*slip) for slip in [
      r"By Eq. 5 and 6 $\hat{x}^{\sum}$ is $C \cdot \mathbf{E}[w] \cdot \sigma$: the mean comes out $C$ times too large."),
     ("Eq. 7", r"$x_{(i,c,j+p+d)}^{input}$", r"$x_{(i,c,a+d,b+e)}^{input}$", "Three indices for a tensor of four."),
     ("Below Eq. 2", r"$x_{(a, j, k, p)}^{output}$", r"$x_{(i,\hat{c},a,b)}^{output}$",
-     "Twice: $a$ is a row in Eq. 2 and stands here for the image $i$."),
+     "Twice: $a$ is a row in Eq. 2 and means the image $i$ here."),
     ("Below Eq. 3", "same number of channel", r"any two numbers of channels, $C_{in}$ and $C_{out}$",
      r"Nothing needs it: $C$ is $C_{in}$ in the sum over $c$, $C_{out}$ in that over $\hat{c}$ and in the divisor."),
     ("A.3", r"only requires  $1 - \alpha$  times", "in expectation, in code that skips zeros", "Dense code skips none."),
