@@ -73,7 +73,7 @@ def kept_channels_conv2d(
     """The convolution of x with every channel masked but the `kept`, in code that does skip the zeros of Eq. 9.
 
     `kept` has one row for the batch, or one for each image: the indices of k different channels. It is a smaller dense
-    convolution of k c_out K^2 multiplications a position; with one row per image, n small ones, as the groups of one grouped convolution.
+    convolution of k c_out K^2 multiplications per position; with one row per image, one convolution of n groups.
     """
     if len(kept) == 1:
         return conv2d(x[:, kept[0]], weight[:, kept[0]], None, stride, padding)
