@@ -22,7 +22,7 @@ LAYERS = (*CONVOLUTIONS, nn.Linear)
 Draw = Callable[..., Tensor]  # the masked input, from the input and `channels_last`
 
 
-def check(alpha: float, kind: str) -> None:
+def check(alpha: object, kind: object) -> None:
     """Raise ValueError unless 0 <= alpha < 1 and the kind of mask exists."""
     if not isinstance(alpha, Real) or isinstance(alpha, bool) or not 0 <= alpha < 1:
         raise ValueError(f"alpha is the share of inputs masked, a number from 0 up to, not including, 1: got {alpha!r}")
