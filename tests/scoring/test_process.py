@@ -10,35 +10,39 @@ import time
 import pytest
 
 RUN = """
-import os, sys, time
-import joblib
+import sys
+import numpy as np
 import ncdlib
-from ncdlib.scoring import process
-
-def work(parent):
-    process.end_with(parent)
-    print(os.getpid(), flush=True)
-    time.sleep(120)
-
-joblib.Parallel(n_jobs=2)(joblib.delayed(work)(os.getpid()) for _ in range(2))
+space, rng = ncdlib.spaces.get("nasbench201"), np.random.default_rng(0)
+archs = [space.sample(rng) for _ in range(20)]
+ncdlib.score_space(space, archs, seeds=range(1000), jobs=2, out=sys.argv[1], progress=False,
+                   batch=6, resolution=16, size={"channels": 4, "cells_per_stage": 1})
 """
 
 
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+def processes() -> dict[int, tuple[str, int]]:
+    """State and parent of every process."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent, *_ = stat.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            continue
+        found[int(stat.parent.name)] = state, int(parent)
+    return found
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc to see which processes run")
-def test_workers_end_with_a_killed_run():
-    run = subprocess.Popen([sys.executable, "-c", RUN], stdout=subprocess.PIPE, text=True)
-    workers = [int(run.stdout.readline()) for _ in range(2)]
-    assert len(set(workers)) == 2 and run.pid not in workers and all(map(alive, workers))
+def test_workers_end_with_a_killed_run(tmp_path):
+    run = subprocess.Popen([sys.executable, "-c", RUN, tmp_path / "scores.parquet"])
+    while not (tmp_path / "scores.parquet").exists():
+        assert run.poll() is None
+        time.sleep(0.1)
+    children = {pid for pid, (_, parent) in processes().items() if parent == run.pid}
+    assert len(children) >= 2
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
-    end = time.monotonic() + 20
-    while any(map(alive, workers)) and time.monotonic() < end:
+    end = time.monotonic() + 30
+    while children & {pid for pid, (state, _) in processes().items() if state != "Z"} and time.monotonic() < end:
         time.sleep(0.1)
-    assert not any(map(alive, workers))
+    assert not children & {pid for pid, (state, _) in processes().items() if state != "Z"}
