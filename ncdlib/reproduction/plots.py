@@ -286,7 +286,9 @@ def law(data: pd.DataFrame, x: str, marked: str) -> Figure:
         ax.axvline(0, color="black", linewidth=0.8, zorder=0)
         ax.set(title=proxy.upper(), ylim=(-1, 1), xlabel="rho of the number of 3x3 convolutions with the target")
     axes[0, 0].set_ylabel("rho of the score with the target")
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    rests_on = f"n = {data.n.max()} cells, seeds: {data.seeds.max()}"
+    note(fig, f"{rests_on}; bars: 95 % bootstrap intervals over cells; ring: the paper's case")
     return fig
 
 
