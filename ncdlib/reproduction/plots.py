@@ -144,44 +144,10 @@ def correlation_map(ax: Axes, rho: pd.DataFrame, low: pd.DataFrame | None, high:
     ax.tick_params(axis="y", rotation=0)
 
 
-def heat_map(
-    ax: Axes, data: pd.DataFrame, rows: str, columns: str, title: str, value: str = "rho", interval: bool = True
-) -> None:
-    """`correlation_map` of tidy data: one row per value of `rows`, one column per value of `columns`, in their order there.
-
-    `data` has these columns, `value`, and `low` and `high` unless `interval` is False.
-    """
-    order = {"index": data[rows].unique(), "columns": data[columns].unique()}
-    names = (value, "low", "high") if interval else (value,)
-    wide = [data.pivot(index=rows, columns=columns, values=name).reindex(**order) for name in names]
-    correlation_map(ax, *(wide if interval else (*wide, None, None)), title)
-    ax.set(xlabel="", ylabel="")
-
-
 def stars(ax: Axes, x: float, printed: pd.DataFrame) -> None:
     """The paper's numbers as stars at `x`, in the colours of their methods: the columns method and value."""
     for row in printed.itertuples():
         ax.plot(x, row.value, "*", color=METHODS[row.method], markersize=13, markeredgecolor="black", clip_on=False)
-
-
-def mask_rates(ax: Axes, data: pd.DataFrame, line: str, value: str = "rho") -> None:
-    """One line per value of `line` over the mask rates, which are spaced evenly: the columns alpha, low, high as well.
-
-    The first line, the last and the one between have their intervals and their names at the right end.
-    """
-    names, rates = sorted(data[line].unique()), sorted(data["alpha"].unique())
-    shown = {names[0], names[len(names) // 2], names[-1]}
-    zero_line(ax)
-    for name, color in zip(names, shades(len(names)), strict=True):
-        points = data[data[line] == name].sort_values("alpha")
-        x = [rates.index(alpha) for alpha in points["alpha"]]
-        ends = (points["low"], points["high"]) if name in shown else (points[value], points[value])
-        curve(ax, x, points[value], *ends, str(name), color)
-        if name in shown:
-            ax.annotate(
-                str(name), (x[-1], points[value].iloc[-1]), (7, 0), textcoords="offset points", va="center", color=color
-            )
-    ax.set(xticks=range(len(rates)), xticklabels=[f"{alpha:g}" for alpha in rates], xlabel="mask rate alpha (not to scale)")
 
 
 def look_of(method: str) -> tuple[str, str]:
@@ -200,21 +166,6 @@ def dots(ax: Axes, data: pd.DataFrame, value: str = "rho", low: str = "low", hig
         ends = [[row[value] - row[low]], [row[high] - row[value]]]
         ax.errorbar(row[value], names.index(row["row"]) + shift, xerr=ends, fmt=marker, color=color, capsize=3)
     ax.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6))
-
-
-def found(ax: Axes, data: pd.DataFrame, least: float, best: float) -> None:
-    """What simulated searches find: median and 5 % to 95 % per row, the paper's number and spread as a star below it.
-
-    `data` has the columns row, method, median, low, high, printed and spread (nan where the paper prints none); `least` is
-    the mean of the space, `best` its best network.
-    """
-    dots(ax, data, "median")
-    names = list(dict.fromkeys(data["row"]))
-    for row in data[data["printed"].notna()].itertuples():
-        spread = None if np.isnan(row.spread) else row.spread
-        ax.errorbar(row.printed, names.index(row.row) + 0.3, xerr=spread, fmt="*", color="black", markersize=9, capsize=2)
-    ax.axvline(least, color=GREY, linestyle=":", label="mean of the space")
-    ax.axvline(best, color="black", linewidth=1, label="best of the space")
 
 
 def candidates(ax: Axes, size: ArrayLike, scores: ArrayLike, method: str) -> None:

@@ -2,6 +2,7 @@
 
 from xml.etree import ElementTree
 
+from matplotlib.collections import PathCollection
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -84,21 +85,32 @@ def test_curves_have_a_panel_per_proxy_and_a_line_per_method():
     plt.close(figure)
 
 
-def test_a_heat_map_keeps_the_order_of_the_rows(ax):
-    plots.heat_map(ax, tidy().query("proxy == 'nwot'"), "method", "convolutions", "t")
-    assert [label.get_text() for label in ax.get_yticklabels()] == list(plots.METHODS)
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["6", "0"]
-    texts = {text.get_text() for text in ax.texts}
-    assert "+0.36\n+0.31, +0.46" in texts and {text.get_color() for text in ax.texts} == {"black"}
+def test_a_map_of_correlations_names_each_interval_in_black(ax):
+    rho = pd.DataFrame([[0.36, -0.9]], ["NCD"], [6, 0])
+    plots.correlation_map(ax, rho, rho - 0.05, rho + 0.1, "t")
+    assert {text.get_text() for text in ax.texts} == {"+0.36\n+0.31, +0.46", "-0.90\n-0.95, -0.80"}
+    assert {text.get_color() for text in ax.texts} == {"black"}
 
 
-def test_mask_rates_are_spaced_evenly_and_named_at_the_end(ax):
-    rows = [(k, alpha, k / 10) for k in range(7) for alpha in (0.95, 0.0, 0.5)]
-    table = pd.DataFrame(rows, columns=["convolutions", "alpha", "rho"])
-    plots.mask_rates(ax, table.assign(low=table.rho - 0.1, high=table.rho + 0.1), "convolutions")
-    assert [text.get_text() for text in ax.texts] == ["0", "3", "6"]
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "0.5", "0.95"]
-    assert list(ax.get_lines()[1].get_xdata()) == [0, 1, 2]
+def test_the_law_has_a_line_per_method_and_rings_the_marked_target():
+    table = tidy().query("method in ['plain', 'NCD']").assign(target=lambda t: t.convolutions.astype(str), kind="data set")
+    figure = plots.law(table.assign(count=table.convolutions / 10, n=64, seeds=1), "count", marked="6")
+    for ax, proxy in zip(figure.axes, ("nwot", "swap"), strict=True):
+        names = [text.get_text() for text in ax.texts]
+        assert names == ["plain", "NCD"]
+        points = [c for c in ax.collections if isinstance(c, PathCollection)]
+        rings = [c.get_offsets().tolist() for c in points if c.get_sizes().tolist() == [260]]
+        wanted = table[(table.proxy == proxy) & (table.target == "6")].rho
+        assert np.allclose(sorted(y for ((_, y),) in rings), sorted(wanted))
+    plt.close(figure)
+
+
+def test_predictions_shade_the_quarters_where_the_sign_is_wrong():
+    table = pd.DataFrame({"method": ["plain", "NCD"], "predicted": [0.5, -0.5], "rho": [0.4, 0.4]})
+    figure = plots.predictions({"a": table})
+    corners = {patch.get_xy() for patch in figure.axes[0].patches}
+    assert corners == {(-1, 0), (0, -1)}
+    plt.close(figure)
 
 
 def test_dots_lie_from_the_top_down_with_their_intervals(ax):
@@ -107,14 +119,6 @@ def test_dots_lie_from_the_top_down_with_their_intervals(ax):
     bars = [container.lines[2][0].get_segments()[0] for container in ax.containers]
     assert np.allclose(bars, [[[0, 0], [0.4, 0]], [[0.1, 1], [0.4, 1]], [[0.1, 0], [0.4, 0]]])
     assert ax.yaxis_inverted() and [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
-
-
-def test_printed_numbers_are_stars_below_what_is_found(ax):
-    table = pd.DataFrame({"row": ["a", "b"], "method": ["plain", "NCD"], "median": [90.0, 92.0], "low": 89.0, "high": 93.0})
-    plots.found(ax, table.assign(printed=[np.nan, 94.0], spread=np.nan), 80.0, 95.0)
-    stars = [line for line in ax.get_lines() if line.get_marker() == "*"]
-    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in stars] == [(94.0, 1.3)]
-    assert [line.get_xdata()[0] for line in ax.get_lines()[-2:]] == [80.0, 95.0]
 
 
 def test_the_chosen_candidate_has_the_highest_score(ax):
