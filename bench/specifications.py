@@ -5,12 +5,14 @@
 One score file per specification in data/scores/14_specifications; what is in the files is not computed again. The design is
 a balanced fraction of all combinations: every level of a factor is used equally often, and pairs of levels as evenly as a
 random search finds. About two hours of two cores. Specification NN is scored with the seed NN: plain and SAM with
-BatchNorm, NIR and NCD at four mask rates with LayerNorm.
+BatchNorm, NIR and NCD at four mask rates with LayerNorm. The `NAMED` protocols are scored with five seeds, first.
 """
 
 import argparse
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +30,14 @@ FACTORS = {
     "mode": ("train", "eval"),
     "count": ("once", "legacy"),
 }
+PUBLISHED = {"mask": "sample", "cells_per_stage": 5, "channels": 16, "activation": "relu", "mode": "train", "count": "once"}
+NAMED = {
+    # github.com/cvlab-yonsei/AZ-NAS, NB201/tss_general.ipynb: the supplementary material says that it uses these settings.
+    "az_nas": {"images": "gaussian", "batch": 64, "init": "kaiming", **PUBLISHED},
+    # Supplementary material, Algorithm 1: every network gets its own batch, weights and masks. No batch size is printed.
+    "algorithm_1": {"images": "cifar10", "batch": 32, "init": "default", **PUBLISHED},
+}
+REPEATS = 5
 
 
 def design(n: int = 78, tries: int = 3000, seed: int = 0) -> list[dict[str, object]]:
@@ -53,16 +63,26 @@ def main() -> None:
     jobs = parser.parse_args().jobs
     space = spaces.get("nasbench201")
     cells = [cell for cell in space.enumerate() if cell.convolutions == 6]
+    own = {str(cell): range(i * REPEATS, (i + 1) * REPEATS) for i, cell in enumerate(cells)}
+    for name, chosen in NAMED.items():
+        seeds = own if name == "algorithm_1" else range(1, REPEATS + 1)  # a seed for each network and repeat, or for all
+        for norm in ("bn", "ln"):
+            score_space(space, cells, alphas=(0.0, 0.95), norms=(norm,), **arguments(name, chosen, seeds), jobs=jobs)
+        print(f"{name}: {chosen}", flush=True)
     for i, chosen in enumerate(design()):
-        common = {
-            "seeds": (i,), "inputs": (chosen["images"],), "batch": chosen["batch"], "inits": (chosen["init"],),
-            "activations": (chosen["activation"],), "mask": chosen["mask"], "mode": chosen["mode"], "count": chosen["count"],
-            "size": {name: chosen[name] for name in ("channels", "cells_per_stage")}, "jobs": jobs,
-            "out": OUT / f"{i:02d}.parquet",
-        }  # fmt: skip
+        common = arguments(f"{i:02d}", chosen, (i,)) | {"jobs": jobs}
         score_space(space, cells, alphas=(0.0, 0.95), norms=("bn",), **common)
         score_space(space, cells, alphas=(0.0, 0.5, 0.8, 0.9, 0.95), norms=("ln",), **common)
         print(f"{i:02d}: {chosen}", flush=True)
+
+
+def arguments(name: str, chosen: dict[str, Any], seeds: Sequence[int] | dict[str, range]) -> dict[str, Any]:
+    """A specification as `score_space` takes it."""
+    return {
+        "seeds": seeds, "inputs": (chosen["images"],), "batch": chosen["batch"], "inits": (chosen["init"],),
+        "activations": (chosen["activation"],), "mask": chosen["mask"], "mode": chosen["mode"], "count": chosen["count"],
+        "size": {size: chosen[size] for size in ("channels", "cells_per_stage")}, "out": OUT / f"{name}.parquet",
+    }  # fmt: skip
 
 
 if __name__ == "__main__":
