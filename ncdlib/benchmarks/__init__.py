@@ -10,9 +10,9 @@ import pandas as pd
 
 from ncdlib.benchmarks import files, readers
 from ncdlib.benchmarks.files import MissingData, fetch, folder
-from ncdlib.benchmarks.registry import ATTACKS, TABLES, Metric, Table
+from ncdlib.benchmarks.registry import TABLES, Metric, Table
 
-__all__ = ["ATTACKS", "Metric", "MissingData", "Table", "describe", "fetch", "files", "folder", "get", "load", "names"]
+__all__ = ["Metric", "MissingData", "Table", "describe", "fetch", "files", "folder", "get", "load", "names"]
 
 
 def names() -> list[str]:
@@ -37,7 +37,8 @@ def load(name: str, *, progress: bool = False) -> pd.DataFrame:
     downloaded.
     """
     facts = get(name)
-    table = facts.read(*(fetch(file, progress=progress) for file in facts.files))[[*facts.labels, *facts.metrics]]
+    paths = [fetch(file, progress=progress) for file in facts.files]
+    table = getattr(readers, facts.reader)(*paths, **facts.options)[[*facts.labels, *facts.metrics]]
     metrics = dict(facts.metrics)
     own = folder() / facts.own if facts.own else None
     if own is not None and own.exists():

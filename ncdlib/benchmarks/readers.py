@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 import pickle
 import re
+from reprlib import repr as short
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -173,14 +174,19 @@ def autoprox(*paths: Path) -> pd.DataFrame:
         "chaoyang_kd_acc": "chaoyang_distilled",
         "imagenet_super_acc": "imagenet",
     }
-    table = pd.DataFrame(rows).rename(columns=columns)
-    return table.astype(dict.fromkeys(columns.values(), float))
+    return pd.DataFrame(rows).rename(columns=columns).astype(dict.fromkeys(columns.values(), float))
 
 
 def autoformer(path: Path) -> pd.DataFrame:
-    """A JSON file of OoD-ViT-NAS: a dict from an index to an AutoFormer subnet and its accuracies."""
+    """A JSON file of OoD-ViT-NAS: AutoFormer subnets and their accuracies, in the form that `with_own` describes."""
     try:
-        return pd.DataFrame(_vit_record(where, record) for where, record in _records(path))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, list | dict) or not content:
+            raise ValueError(f"{path} must hold a list or a dict of records, got {short(content)}")
+        records = content.items() if isinstance(content, dict) else enumerate(content)
+        return pd.DataFrame(_vit_record(f"{path}, record {key}", record) for key, record in records)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
     except RecursionError:
         raise ValueError(f"{path} holds dicts or lists that are nested too deeply to be read") from None
 
@@ -218,42 +224,30 @@ def with_own(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     return table.set_index("arch").reindex(archs).join(own.set_index("arch")[new]).reset_index()
 
 
-def _records(path: Path) -> Iterator[tuple[str, Any]]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # also bytes that are not UTF-8
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, list | dict) or not content:
-        raise ValueError(f"{path} must hold a list or a dict of records, got {_short(content)}")
-    pairs = content.items() if isinstance(content, dict) else enumerate(content)
-    return ((f"{path}, record {key}", record) for key, record in pairs)
-
-
 def _vit_record(where: str, record: Any) -> dict[str, Any]:  # noqa: ANN401  whatever JSON holds
     """One row: `arch` and the metrics of one record."""
     fields = ("layer_num", "embed_dim", "num_heads", "mlp_ratio")
     if not isinstance(record, dict):
-        raise ValueError(f"{where} must be a dict, got {_short(record)}")
+        raise ValueError(f"{where} must be a dict, got {short(record)}")
     setting = record.get("net_setting", record)
     missing = [field for field in fields if field not in setting] if isinstance(setting, dict) else fields
     if missing:
         raise ValueError(f"{where} lacks {', '.join(missing)}: an architecture needs {', '.join(fields)}")
     depth, heads, ratios, width = (setting[field] for field in ("layer_num", "num_heads", "mlp_ratio", "embed_dim"))
     if type(depth) is not int or depth < 1:
-        raise ValueError(f"{where}: layer_num must be a whole number of at least 1, got {_short(depth)}")
+        raise ValueError(f"{where}: layer_num must be a whole number of at least 1, got {short(depth)}")
     for field, values in {"num_heads": heads, "mlp_ratio": ratios, "embed_dim": width}.items():
         if field == "embed_dim" and not isinstance(width, list):
             width = values = [width] * len(heads)
         if not isinstance(values, list) or len(values) != depth or not all(_number(value) for value in values):
-            raise ValueError(f"{where}: {field} must be a list of {depth} numbers (layer_num), got {_short(values)}")
+            raise ValueError(f"{where}: {field} must be a list of {depth} numbers (layer_num), got {short(values)}")
     if len(set(width)) != 1:
-        raise ValueError(f"{where}: embed_dim must be the same in all blocks, got {_short(width)}")
+        raise ValueError(f"{where}: embed_dim must be the same in all blocks, got {short(width)}")
     row: dict[str, Any] = {"arch": _autoformer_native(width[0], heads, ratios)}
+    if not isinstance(record.get("performance", {}), dict):
+        raise ValueError(f"{where}: performance must be a dict, got {short(record['performance'])}")
     rest = {key: value for key, value in record.items() if key not in (*fields, "net_setting")}
-    performance = rest.pop("performance", {})
-    if not isinstance(performance, dict):
-        raise ValueError(f"{where}: performance must be a dict, got {_short(performance)}")
-    for name, value in (*_metrics(where, performance), *_metrics(where, rest)):
+    for name, value in _metrics(where, rest):
         if row.setdefault(name, value) != value:
             raise ValueError(f"{where} gives {name} twice, as {row[name]} and {value:g}")
     return row
@@ -267,12 +261,12 @@ def _metrics(where: str, tree: Mapping[str, Any], path: tuple[str, ...] = ()) ->
         elif _number(value):
             yield _column((*path, key)), value
         elif not (value is None or value != value or isinstance(value, list)):  # NaN is a missing value, as null is
-            raise ValueError(f"{where}: {'/'.join((*path, key))} must be a finite number, got {_short(value)}")
+            raise ValueError(f"{where}: {'/'.join((*path, key))} must be a finite number, got {short(value)}")
 
 
 def _column(path: tuple[str, ...]) -> str:
-    """("Imagenet", "imagenet-C", "Fog", "5") -> imagenet_c_fog_5; an outer "Imagenet" is kept for clean images only."""
-    parts = [re.sub(r"\W+", "_", part.lower()) for part in path]
+    """("performance", "Imagenet", "imagenet-C", "Fog", "5") -> imagenet_c_fog_5; of clean images, "Imagenet" is kept."""
+    parts = [re.sub(r"\W+", "_", part.lower()) for part in path if part != "performance"]
     if len(parts) > 1 and parts[0] == "imagenet":
         parts = parts[1:]
     return "_".join({"clean": "imagenet", "corruption": "imagenet_c"}.get(part, part) for part in parts)
@@ -281,8 +275,3 @@ def _column(path: tuple[str, ...]) -> str:
 def _number(value: Any) -> bool:  # noqa: ANN401
     """Whether it is a finite number. JSON may hold Infinity, and whole numbers beyond any float."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-
-
-def _short(value: Any) -> str:  # noqa: ANN401
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
