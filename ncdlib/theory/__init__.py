@@ -8,31 +8,13 @@
 
 from ncdlib.theory.bounds import largest_distance, nwot_maximum
 from ncdlib.theory.correlation import LAWS, predicted_correlation
-from ncdlib.theory.cost import (
-    Multiplications,
-    cost,
-    expected_multiplications,
-    kept_channels_conv2d,
-    nonzero_multiplications,
-)
-from ncdlib.theory.covariance import Covariance, dry_share, hamming_of_cosine, image_covariance, relu_cosine, white_noise
-from ncdlib.theory.errata import SLIPS, Slip
-from ncdlib.theory.means import (
-    Sides,
-    channel_means,
-    group_means,
-    image_means,
-    measured_spread,
-    offset_means,
-    predicted_spread,
-    reach,
-)
-from ncdlib.theory.network import Layer, mean_distance, predicted_distances
+from ncdlib.theory.cost import cost, expected_multiplications, kept_channels_conv2d, nonzero_multiplications
+from ncdlib.theory.errata import SLIPS
+from ncdlib.theory.means import channel_means, group_means, image_means, measured_spread, predicted_spread
+from ncdlib.theory.network import mean_distance, predicted_distances
 
 __all__ = [
-    "LAWS", "SLIPS", "Covariance", "Layer", "Multiplications", "Sides", "Slip", "channel_means", "cost", "dry_share",
-    "expected_multiplications", "group_means", "hamming_of_cosine", "image_covariance", "image_means",
+    "LAWS", "SLIPS", "channel_means", "cost", "expected_multiplications", "group_means", "image_means",
     "kept_channels_conv2d", "largest_distance", "mean_distance", "measured_spread", "nonzero_multiplications",
-    "nwot_maximum", "offset_means", "predicted_correlation", "predicted_distances", "predicted_spread", "reach",
-    "relu_cosine", "white_noise",
+    "nwot_maximum", "predicted_correlation", "predicted_distances", "predicted_spread",
 ]  # fmt: skip

@@ -57,9 +57,9 @@ def predicted_correlation(archs: Iterable[object], target: Iterable[SupportsFloa
     value that is not finite, cells of several numbers of convolutions, and where all counts or targets are equal, for which
     no rank correlation is defined.
     """
-    if str(method).lower() not in LAWS:
+    law = LAWS.get(str(method).lower())
+    if law is None:
         raise ValueError(f"no law for method {method!r}: use one of {', '.join(LAWS)}")
-    law = LAWS[str(method).lower()]
     archs, values = list(archs), np.array(list(target), dtype=float)
     if len(values) != len(archs):
         raise ValueError(f"target must be one number per architecture: got {len(values)} for {len(archs)} of them")
@@ -67,7 +67,7 @@ def predicted_correlation(archs: Iterable[object], target: Iterable[SupportsFloa
         raise ValueError(f"a rank correlation needs at least 3 architectures, got {len(values)}")
     if not np.isfinite(values).all():
         raise ValueError(f"target has {np.sum(~np.isfinite(values))} values that are nan or infinite: leave these cells out")
-    counts = [operation_counts(arch) for arch in archs]
+    counts = [operation_counts(str(arch)) for arch in archs]
     sizes = sorted({count.convolutions for count in counts})
     if len(sizes) > 1:
         raise ValueError(f"the cells have {', '.join(map(str, sizes))} convolutions: give those of one number at a time")
@@ -78,13 +78,9 @@ def predicted_correlation(archs: Iterable[object], target: Iterable[SupportsFloa
     return float(law.reliability[sizes[0]] * stats.spearmanr(weighted, values).statistic)
 
 
-def operation_counts(arch: object) -> Counts:
-    """The operations of a cell of NAS-Bench-201 or TransNAS-Bench-101 micro, which has no pooling."""
-    return _counted(str(arch))
-
-
 @lru_cache(maxsize=1 << 15)
-def _counted(text: str) -> Counts:
+def operation_counts(text: str) -> Counts:
+    """The operations of a cell of NAS-Bench-201 or TransNAS-Bench-101 micro, which has no pooling."""
     if NASBENCH201.fullmatch(text):
         convolutions, conv_3x3 = text.count("nor_conv"), text.count("nor_conv_3x3")
         return Counts(convolutions, conv_3x3, text.count("skip_connect"), text.count("avg_pool"))

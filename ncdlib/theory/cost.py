@@ -6,10 +6,10 @@ from typing import NamedTuple
 from jaxtyping import Float, Int, Shaped
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, fold
 
 from ncdlib import masking
-from ncdlib.theory.means import Activations, Shape, Weight, geometry
+from ncdlib.theory.means import Activations, Shape, Weight, windows
 
 # The dimensions of (n, c_in, h, w) that share one draw of SAM's mask, see masking.masked.
 SHARED = {"sample": (), "shared": (0,), "channel": (2, 3), "channel_shared": (0, 2, 3)}
@@ -87,5 +87,6 @@ def kept_channels_conv2d(
 
 def _readers(x: Tensor, weight_shape: Shape, padding: int, stride: int) -> tuple[Tensor, int]:
     """How many multiplications read the input at each place, (h, w), and H W."""
-    rows, columns, positions = geometry(x.shape, weight_shape, padding, stride)
-    return (weight_shape[0] * torch.outer(rows.sum(0), columns.sum(0))).to(x.device), positions
+    read = windows(torch.ones(1, *x.shape[1:], device=x.device), weight_shape, padding, stride)[:, 0]
+    counts = fold(read.flatten(1, 2), x.shape[2:], weight_shape[2:], padding=padding, stride=stride)
+    return (weight_shape[0] * counts[0, 0]).long(), read.shape[-1]

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ncdlib import rescaling
+
 Pairs = Float[Tensor, "h w h w"]  # a value for each position p of one image and each position q of the same or another
 Places = Float[Tensor, "h w"]
 
@@ -47,18 +49,6 @@ def white_noise(size: int) -> Covariance:
     """Of `size` x `size` images whose pixels are independent, with mean 0 and variance 1."""
     same = torch.eye(size**2, dtype=torch.float64).reshape([size] * 4)
     return Covariance(same, torch.zeros_like(same))
-
-
-def image_covariance(images: Float[Tensor, "n c h w"]) -> Covariance:
-    """The mean over images, and over pairs of different images, of the products of pixels. n >= 2."""
-    n, c, h, w = images.shape
-    if n < 2:
-        raise ValueError(f"a covariance of two images needs at least 2 images, got {n}")
-    x = images.double().flatten(2)
-    same = torch.einsum("ncp,ncq->pq", x, x)
-    total = torch.einsum("cp,cq->pq", x.sum(0), x.sum(0))
-    cross = (total - same) / (n * (n - 1) * c)
-    return Covariance((same / (n * c)).reshape(h, w, h, w), cross.reshape(h, w, h, w))
 
 
 def added(*terms: Covariance) -> Covariance:
@@ -98,17 +88,17 @@ def masked(x: Covariance, alpha: float) -> Covariance:
     return Covariance(x.same * (1 - alpha) ** 2 + noise, x.cross * (1 - alpha) ** 2)
 
 
-def convolved(x: Covariance, kernel: int, stride: int = 1, border: str = "zeros", gain: float = 1 / 3) -> Covariance:
+def convolved(x: Covariance, kernel: int, stride: int = 1, border: str = "zeros") -> Covariance:
     """After a convolution of padding kernel // 2: the mean of x over the kernel's k^2 offsets, p and q moved together.
 
     So each output knows the mean of its inputs' covariances, whatever k is: where these are the same everywhere, k changes
-    nothing. It does at the border, where the padding is zero in every image (`border="zeros"`). `gain`: fan-in times
-    the variance of a weight, 1/3 for PyTorch's initialisation.
+    nothing. It does at the border, where the padding is zero in every image (`border="zeros"`). The factor 1/3 is
+    fan-in times the variance of a weight in PyTorch's initialisation.
     """
     if border not in BORDERS:
         raise ValueError(f"unknown border {border!r}: use one of {', '.join(BORDERS)}")
     window = (kernel, stride, border)
-    return Covariance(*(_window_sum(_window_sum(part, 0, *window), 1, *window) * gain / kernel**2 for part in x))
+    return Covariance(*(_window_sum(_window_sum(part, 0, *window), 1, *window) / (3 * kernel**2) for part in x))
 
 
 def pooled(x: Covariance) -> Covariance:
@@ -117,40 +107,25 @@ def pooled(x: Covariance) -> Covariance:
     return Covariance(*(sum(part[a::2, b::2, c::2, d::2] for a, b in corners for c, d in corners) / 16 for part in x))
 
 
-class Subtracted(NamedTuple):
-    """Covariances with the mean that a normalisation subtracts."""
+def subtracted(y: Covariance, norm: str, channels: int, n: int) -> tuple[Places, Places]:
+    """Of an activation with the mean that `norm` subtracts from its own image, and with that from another one.
 
-    own: Places  # of an activation with the mean subtracted from its own image
-    other: Places  # with the mean subtracted from another image
-    own_mean: Tensor  # variance of an image's mean
-    other_mean: Tensor  # covariance of two images' means
-
-
-def subtracted(y: Covariance, norm: str, channels: int, n: int) -> Subtracted:
-    """Of the mean that `norm` takes over a batch of `n` images.
-
-    BatchNorm subtracts one mean from all images: their common part is gone. A group of m channels (InstanceNorm: m = 1,
-    LayerNorm: all) has a mean per image, in which each channel has the weight 1/m, so that LayerNorm subtracts next
+    Their means over positions are the variance of an image's mean and the covariance of two images' means. BatchNorm
+    subtracts one mean from all of a batch of `n` images: their common part is gone. A group of m channels (InstanceNorm:
+    m = 1, LayerNorm: all) has a mean per image, in which each channel has the weight 1/m, so that LayerNorm subtracts next
     to nothing of a channel's own mean: see `means.predicted_spread`.
     """
     own, other = y.same.mean((2, 3)), y.cross.mean((2, 3))
     if norm == "none":
-        own, other = torch.zeros_like(own), torch.zeros_like(other)
-    elif norm == "bn":
-        own = other = (own + (n - 1) * other) / n
-    else:
-        members = group_size(norm, channels)
-        own, other = own / members, other / members
-    return Subtracted(own, other, own.mean(), other.mean())
-
-
-def group_size(norm: str, channels: int) -> int:
-    """Channels that share a mean under "ln", "in" or "gn" and a number of groups."""
-    if norm in ("ln", "in"):
-        return channels if norm == "ln" else 1
-    if norm.startswith("gn") and norm[2:].isdecimal() and int(norm[2:]) and channels % int(norm[2:]) == 0:
-        return channels // int(norm[2:])
-    raise ValueError(f"no prediction for norm {norm!r} of {channels} channels: use bn, in, ln, none or gn with a divisor")
+        return torch.zeros_like(own), torch.zeros_like(other)
+    if norm == "bn":
+        common = (own + (n - 1) * other) / n
+        return common, common
+    layer = rescaling.make(norm, channels)
+    if not isinstance(layer, rescaling.GroupNorm):
+        raise ValueError(f"no prediction for norm {norm!r}: use bn, in, ln, none or gn and a number of groups")
+    members = channels // layer.num_groups  # that share a mean
+    return own / members, other / members
 
 
 def normalised(y: Covariance, norm: str, channels: int, n: int) -> Covariance:
@@ -162,8 +137,7 @@ def normalised(y: Covariance, norm: str, channels: int, n: int) -> Covariance:
     if norm == "none":
         return y
     means = subtracted(y, norm, channels, n)
-    sides = ((y.same, means.own, means.own_mean), (y.cross, means.other, means.other_mean))
-    same, cross = (part - a[:, :, None, None] - a + mean for part, a, mean in sides)
+    same, cross = (part - mean[:, :, None, None] - mean + mean.mean() for part, mean in zip(y, means, strict=True))
     scale = _diagonal(same).mean()
     return Covariance(same / scale, cross / scale)
 

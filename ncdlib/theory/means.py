@@ -3,7 +3,7 @@
 They are about a convolution, y[o, a, b] = bias[o] + sum over c, d, e of w[o, c, d, e] x[c, s a + d - p, s b + e - p],
 where x = sigma(x^input) are the activations that it reads, zero outside the image, s the stride, p the padding, (d, e) an
 offset in the kernel and (a, b) one of H W output positions, all counted from 0. Its mean over positions is a weighted sum
-of activations: by each offset, x[c, j, k] is read at one position or at none (`reach`). The printed sums leave out
+of activations: by each offset, x[c, j, k] is read at one position or at none (`windows`). The printed sums leave out
 borders, stride and bias and have slips (`errata`); these are complete. Grouped and dilated convolutions are not covered.
 """
 
@@ -11,10 +11,10 @@ from collections.abc import Callable
 import math
 from typing import NamedTuple
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, unfold
 
 Activations = Float[Tensor, "n c_in h w"]
 Weight = Float[Tensor, "c_out c_in kh kw"]
@@ -58,26 +58,23 @@ def group_means(
     mu[i, g] = 1/(H W) sum over c, d, e, a, b of E_g[w][c, d, e] x[i, c, s a + d - p, s b + e - p] + E_g[bias], with E_g
     the mean over the m = C/G output channels of group g. G = C is InstanceNorm, by the weight itself; G = 1 is LayerNorm.
     """
-    right = torch.einsum("ncde,gcde->ng", offset_means(x, weight.shape, padding, stride), _mean(weight, groups))
+    right = torch.einsum("ncde,gcde->ng", windows(x, weight.shape, padding, stride).mean(-1), _mean(weight, groups))
     if bias is not None:
         right = right + _mean(bias, groups)
     return Sides(conv2d(x, weight, bias, stride, padding).unflatten(1, (groups, -1)).mean((2, 3, 4)), right)
 
 
-def reach(size: int, kernel: int, padding: int = 0, stride: int = 1) -> Bool[Tensor, "kernel size"]:
-    """Along one axis: at how many output positions does kernel offset d read input j? One or none, as s a + d - p = j.
-
-    For both axes it is the product, reach[d, j] reach[e, k].
-    """
-    end = stride * _outputs(size, kernel, padding, stride)
-    start = torch.arange(size) + padding - torch.arange(kernel)[:, None]  # s a, were there such a position
-    return (start >= 0) & (start < end) & (start % stride == 0)
-
-
-def offset_means(x: Activations, weight_shape: Shape, padding: int = 0, stride: int = 1) -> Float[Tensor, "n c_in kh kw"]:
-    """1/(H W) sum over a, b of x[i, c, s a + d - p, s b + e - p]: the mean of what each offset reads, padding too."""
-    rows, columns, positions = geometry(x.shape, weight_shape, padding, stride)
-    return torch.einsum("nchw,dh,ew->ncde", x, rows.to(x), columns.to(x)) / positions
+def windows(x: Activations, weight_shape: Shape, padding: int, stride: int) -> Float[Tensor, "n c_in kh kw positions"]:
+    """x[i, c, s a + d - p, s b + e - p], what each offset (d, e) reads at each of the H W output positions, padding too."""
+    if x.shape[1] != weight_shape[1]:
+        raise ValueError(f"the input has {x.shape[1]} channels, ungrouped weights must read as many: got {weight_shape[1]}")
+    for size, kernel in zip(x.shape[2:], weight_shape[2:], strict=True):
+        if padding < 0 or stride < 1 or kernel > size + 2 * padding:
+            raise ValueError(
+                f"no output for kernel {kernel}, padding {padding}, stride {stride} on {size} inputs: the padding must be "
+                "at least 0, the stride 1, and the padded input as large as the kernel"
+            )
+    return unfold(x, weight_shape[2:], padding=padding, stride=stride).unflatten(1, weight_shape[1:])
 
 
 def predicted_spread(
@@ -85,15 +82,15 @@ def predicted_spread(
 ) -> Float[Tensor, " n"]:
     """Standard deviation of mu[i, g] over the draw of the weights, for given activations and any one group.
 
-    Var(mu[i, g]) = Var(w)/m sum over c, d, e of offset_means[i, c, d, e]^2: exact for independent weights of mean zero
-    and equal variance, no bias. `variance`: None for PyTorch's U(-b, b), b = 1/sqrt(fan_in), hence 1/(3 fan_in). For
-    BatchNorm's mean: x.mean(0, keepdim=True) with groups = C.
+    Var(mu[i, g]) = Var(w)/m sum over c, d, e of (the mean of `windows` over positions)^2: exact for independent weights of
+    mean zero and equal variance, no bias. `variance`: None for PyTorch's U(-b, b), b = 1/sqrt(fan_in), hence
+    1/(3 fan_in). For BatchNorm's mean: x.mean(0, keepdim=True) with groups = C.
 
     App. F.4 has E[w] = 0 at initialisation. E[w] is a mean of m weights, so zero up to sqrt(Var(w)/m). Whatever the
     activations, LN's mean has 1/sqrt(C) of the spread of IN's: a quarter for C = 16, an eighth for C = 64.
     """
     variance = 1 / (3 * math.prod(weight_shape[1:])) if variance is None else variance
-    sums = offset_means(x, weight_shape, padding, stride).square().sum((1, 2, 3))
+    sums = windows(x, weight_shape, padding, stride).mean(-1).square().sum((1, 2, 3))
     return (variance * sums / _members(weight_shape[0], groups)).sqrt()
 
 
@@ -117,20 +114,3 @@ def _members(channels: int, groups: int) -> int:
     if groups < 1 or channels % groups:
         raise ValueError(f"{channels} output channels cannot be divided into {groups} groups: use a divisor")
     return channels // groups
-
-
-def _outputs(size: int, kernel: int, padding: int, stride: int) -> int:
-    if padding < 0 or stride < 1 or kernel > size + 2 * padding:
-        raise ValueError(
-            f"no output for kernel {kernel}, padding {padding}, stride {stride} on {size} inputs: the padding must be "
-            "at least 0, the stride 1, and the padded input as large as the kernel"
-        )
-    return (size + 2 * padding - kernel) // stride + 1
-
-
-def geometry(shape: Shape, weight_shape: Shape, padding: int, stride: int) -> tuple[Tensor, Tensor, int]:
-    """Reach along rows and columns, (kh, h) and (kw, w), and the number of output positions H W."""
-    if shape[1] != weight_shape[1]:
-        raise ValueError(f"the input has {shape[1]} channels, ungrouped weights must read as many: got {weight_shape[1]}")
-    axes = [(size, kernel, padding, stride) for size, kernel in zip(shape[2:], weight_shape[2:], strict=True)]
-    return reach(*axes[0]), reach(*axes[1]), _outputs(*axes[0]) * _outputs(*axes[1])

@@ -53,7 +53,7 @@ def predicted_distances(
     norm: str = "bn",
     alpha: float = 0.0,
     *,
-    images: Covariance | None = None,
+    side: int = 32,
     n: int = 32,
     channels: int = 16,
     cells_per_stage: int = 5,
@@ -61,7 +61,7 @@ def predicted_distances(
 ) -> list[Layer]:
     """The layers of the network in the order in which they run, without any fitted number.
 
-    - `kernels`: of the convolutions on the edges 0>1, 0>2, 1>2, 0>3, 1>3, 2>3. `images`: None for noise of 32 x 32 pixels.
+    - `kernels`: of the convolutions on the edges 0>1, 0>2, 1>2, 0>3, 1>3, 2>3. `side`: of the images, which are noise.
     - `n`: images in the batch, whose mean BatchNorm subtracts. `border`: "zeros" or "circular", the padding.
     - The widths enter through the groups of a normalisation and, under SAM, through the inputs that a mask leaves.
 
@@ -71,11 +71,10 @@ def predicted_distances(
     if len(kernels) != len(EDGES) or any(k < 1 or k % 2 == 0 for k in kernels):
         raise ValueError(f"kernels must be six odd numbers, one for each edge of the cell: got {kernels!r}")
     masking.check(alpha, "sample")
-    x = cov.white_noise(32) if images is None else images
-    if any(side % 4 for side in x.same.shape):
-        raise ValueError(f"the network halves its images twice: their sides must be multiples of 4, got {x.same.shape[:2]}")
+    if side % 4:
+        raise ValueError(f"the network halves its images twice: their side must be a multiple of 4, got {side}")
     setting, layers = Setting(norm, alpha, n, border), []
-    edges, c = [_edge(x, 3, 3, setting, firing=1)], channels  # the stem
+    edges, c = [_edge(cov.white_noise(side), 3, 3, setting, firing=1)], channels  # the stem
     for stage in range(3):
         if stage:
             edges, c = _residual(edges, 2 * c, setting, layers, f"block {stage}"), 2 * c
@@ -157,12 +156,12 @@ def _cases(edge: Edge, channels: int, n: int) -> tuple[dict[bool, Tensor], list[
     1 / (1 - dry) times as large, and its product with another such 1 / (1 - dry)^2 times.
     """
     y, wet = edge.output, 1 - edge.dry
-    mean = cov.subtracted(y, edge.norm, channels, n)
-    scale = 1 if edge.norm == "none" else (y.variance - 2 * mean.own + mean.own_mean).mean()
+    own, other = cov.subtracted(y, edge.norm, channels, n)
+    scale = 1 if edge.norm == "none" else (y.variance - 2 * own + own.mean()).mean()
     variance = {
-        True: mean.own_mean.expand_as(wet) / scale,
-        False: (y.variance / wet - 2 * mean.own / wet + mean.own_mean) / scale,
+        True: own.mean().expand_as(wet) / scale,
+        False: (y.variance / wet - 2 * own / wet + own.mean()) / scale,
     }
     cross = y.cosine * y.variance
-    between = [cross / wet**2 - 2 * mean.other / wet, -mean.other / wet, torch.zeros_like(wet)]
-    return variance, [(part + mean.other_mean) / scale for part in between]
+    between = [cross / wet**2 - 2 * other / wet, -other / wet, torch.zeros_like(wet)]
+    return variance, [(part + other.mean()) / scale for part in between]

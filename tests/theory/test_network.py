@@ -44,12 +44,12 @@ def measured(kernels, norm="bn", alpha=0.0, seeds=range(3), **how):
 
 
 def predicted(kernels, norm="bn", alpha=0.0, **how):
-    how = {"images": theory.white_noise(SIDE), "n": N, "cells_per_stage": 1} | how
+    how = {"side": SIDE, "n": N, "cells_per_stage": 1} | how
     return theory.mean_distance(theory.predicted_distances(kernels, norm, alpha, **how))
 
 
 def test_layers_are_those_of_the_network():
-    layers = theory.predicted_distances((1,) * 6, images=theory.white_noise(SIDE), channels=8, cells_per_stage=1)
+    layers = theory.predicted_distances((1,) * 6, side=SIDE, channels=8, cells_per_stage=1)
     net, batch = built((1,) * 6, channels=8), images.batch("gaussian", N, 0, SIDE)
     with activations.record_codes(net, [lambda code: code.shape[1]], N) as found, torch.no_grad():
         net(batch)
@@ -84,7 +84,7 @@ def test_without_a_border_the_kernel_makes_no_difference():
 def test_larger_kernels_have_more_border_and_larger_images_less():
     falling = [predicted((k,) * 6) for k in (1, 3, 5, 7)]
     assert all(a - b > 0.002 for a, b in pairwise(falling))
-    large = [predicted((k,) * 6, images=theory.white_noise(2 * SIDE)) for k in (1, 3)]
+    large = [predicted((k,) * 6, side=2 * SIDE) for k in (1, 3)]
     assert 0.3 < (large[0] - large[1]) / (falling[0] - falling[1]) < 0.8
 
 
@@ -116,17 +116,17 @@ def test_a_layer_with_dry_outputs_is_that_of_masked_gaussian_inputs(norm, alpha)
     for _ in range(40):
         codes = activations.codes(layer(nn.functional.conv2d(masked, torch.randn(16, 16, 1, 1, dtype=torch.float64))))
         found.append(hamming(codes))
-    half = covariance.relu(theory.white_noise(16))
+    half = covariance.relu(covariance.white_noise(16))
     setting = network.Setting(norm, alpha, 32, "zeros")
     ours = network.node_distances([network._edge(half, 1, 16, setting)], 16, 32).mean().item()
     assert ours == pytest.approx(sum(found) / 40, abs=0.03)
     gaussian = covariance.normalised(covariance.convolved(covariance.masked(half, alpha), 1), norm, 16, 32)
     if alpha == 0.95:  # without dry outputs the distance would be far too large
-        assert theory.hamming_of_cosine(gaussian.cosine).mean() > ours + 0.1
+        assert covariance.hamming_of_cosine(gaussian.cosine).mean() > ours + 0.1
 
 
 def test_mean_counts_a_tensor_for_each_module_that_reads_it():
-    layers = [theory.Layer("a", 2, 3, torch.tensor([[0.25, 0.75]])), theory.Layer("b", 4, 1, torch.tensor([[0.25]]))]
+    layers = [network.Layer("a", 2, 3, torch.tensor([[0.25, 0.75]])), network.Layer("b", 4, 1, torch.tensor([[0.25]]))]
     assert theory.mean_distance(layers) == (2 * 3 * 0.5 + 4 * 0.25) / 10
 
 
@@ -135,9 +135,9 @@ def test_what_has_no_prediction_is_named():
         theory.predicted_distances((1, 3))
     with pytest.raises(ValueError, match="six odd numbers"):
         theory.predicted_distances((2,) * 6)
-    with pytest.raises(ValueError, match="multiples of 4"):
-        theory.predicted_distances((1,) * 6, images=theory.white_noise(6))
+    with pytest.raises(ValueError, match="multiple of 4, got 6"):
+        theory.predicted_distances((1,) * 6, side=6)
     with pytest.raises(ValueError, match="no prediction for norm 'dropout'"):
-        theory.predicted_distances((1,) * 6, "dropout", images=theory.white_noise(4))
+        theory.predicted_distances((1,) * 6, "dropout", side=4)
     with pytest.raises(ValueError, match="alpha is the share of inputs masked"):
-        theory.predicted_distances((1,) * 6, alpha=1.0, images=theory.white_noise(4))
+        theory.predicted_distances((1,) * 6, alpha=1.0, side=4)
