@@ -65,30 +65,26 @@ def spearman(scores: Scores, truth: Truth, level: float = 0.95, resamples: int =
     rows, k = _rows(truth, scores)
 
     def rho(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        return correlation(covariances(rows, [(0, 1 + s) for s in range(k)], weights))
+        c = covariances(rows, weights)
+        return np.array([correlation(c, 0, 1 + s) for s in range(k)])
 
     return Correlation(*estimate(rho, rows, k, level, resamples, (-1, 1)))
 
 
 def partial_spearman(
-    scores: Scores,
-    truth: Truth,
-    given: Controls,
-    level: float = 0.95,
-    resamples: int = RESAMPLES,
+    scores: Scores, truth: Truth, given: Controls, level: float = 0.95, resamples: int = RESAMPLES
 ) -> Correlation:
     """Rank correlation of what is left of scores and truth once the ranks of the controls are regressed out of both.
 
     It says what a score knows beyond the controls. nan where the controls explain one of the two entirely.
     """
     rows, k = _rows(truth, scores, given=given)
-    controls = range(1 + k, len(rows))
 
     def partial(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        c = covariances(rows, [(0, 1 + s, *controls) for s in range(k)], weights)
-        across = c[..., :2, 2:]
-        explained = across @ np.linalg.pinv(c[..., 2:, 2:], hermitian=True) @ across.swapaxes(-1, -2)
-        return correlation(c[..., :2, :2] - explained)
+        c = covariances(rows, weights)
+        across, controls = c[:, : 1 + k, 1 + k :], c[:, 1 + k :, 1 + k :]
+        left = c[:, : 1 + k, : 1 + k] - across @ np.linalg.pinv(controls, hermitian=True) @ across.swapaxes(1, 2)
+        return np.array([correlation(left, 0, 1 + s) for s in range(k)])
 
     return Correlation(*estimate(partial, rows, k, level, resamples, (-1, 1)))
 
@@ -102,8 +98,8 @@ def paired_difference(
     rows, k = _rows(truth, scores, others=others)
 
     def difference(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        c = covariances(rows, [(0, 1 + s, 1 + k + s) for s in range(k)], weights)
-        return correlation(c) - correlation(c, 2)
+        c = covariances(rows, weights)
+        return np.array([correlation(c, 0, 1 + s) - correlation(c, 0, 1 + k + s) for s in range(k)])
 
     return Correlation(*estimate(difference, rows, k, level, resamples, (-2, 2)))
 

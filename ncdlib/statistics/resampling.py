@@ -15,9 +15,8 @@ their variance, draws from k values only, and counts the noise of single scores 
 that differ much, in about 90 %.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
-from itertools import combinations_with_replacement
 from numbers import Integral, Real
 
 import numpy as np
@@ -88,26 +87,17 @@ def _times_taken(n: int, resamples: int) -> np.ndarray:
     return np.stack([np.bincount(draw, minlength=n) for draw in draws]).astype(np.int32)
 
 
-def covariances(rows: np.ndarray, sets: Sequence[tuple[int, ...]], weights: np.ndarray) -> np.ndarray:
-    """Sums of products of centred ranks as shares of n^3, for sets of m rows each: (sets, r, m, m)."""
-    ranks = {i: _centred_ranks(rows[i], weights) for i in {i for chosen in sets for i in chosen}}
-    weighted = {i: weights * r for i, r in ranks.items()}
-    sums: dict[tuple[int, int], np.ndarray] = {}  # many sets share the truth
-    found = np.empty((len(sets), len(weights), len(sets[0]), len(sets[0])))
-    for at, chosen in enumerate(sets):
-        for (i, a), (j, b) in combinations_with_replacement(enumerate(chosen), 2):
-            if (a, b) not in sums:
-                sums[a, b] = np.einsum("rn,rn->r", weighted[a], ranks[b])
-            found[at, :, i, j] = found[at, :, j, i] = sums[a, b]
-    return found / rows.shape[1] ** 3
+def covariances(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Sums of products of the centred ranks of rows (v, n) as shares of n^3, in each resample: (r, v, v)."""
+    ranks = np.stack([_centred_ranks(row, weights) for row in rows], axis=1)  # (r, v, n)
+    return (ranks * weights[:, None]) @ ranks.swapaxes(1, 2) / rows.shape[1] ** 3
 
 
-def correlation(covariances: np.ndarray, other: int = 1) -> np.ndarray:
-    """Correlation of the first variable with another, (..., m, m) to (...); nan where one of the two is constant."""
-    squares = covariances[..., [0, other], [0, other]]
-    varied = (squares > TINY).all(-1)
-    lengths = np.sqrt(squares.prod(-1), where=varied, out=np.ones(varied.shape))
-    return np.where(varied, covariances[..., 0, other] / lengths, np.nan)
+def correlation(covariances: np.ndarray, i: int, j: int) -> np.ndarray:
+    """Correlation of variables i and j, (r, v, v) to (r,); nan where one of the two is constant."""
+    a, b = covariances[:, i, i], covariances[:, j, j]
+    varied = (a > TINY) & (b > TINY)
+    return np.divide(covariances[:, i, j], np.sqrt(a * b), where=varied, out=np.full(len(a), np.nan))
 
 
 def _centred_ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
