@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 import psutil
 import torch
 
+from ncdlib.scoring.model import whole_seed
 from ncdlib.training import curves, recipes
 from ncdlib.training import data as data_
-from ncdlib.training.loop import NotFiniteLoss, checked_device, checked_seed, train
+from ncdlib.training.loop import NotFiniteLoss, checked_device, train
 from ncdlib.training.recipes import RECIPES, Recipe
 
 
@@ -20,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     try:
         recipe = _recipe(chosen)
-        seed, device = checked_seed(chosen.seed), checked_device(chosen.device)
+        seed, device = whole_seed(chosen.seed), checked_device(chosen.device)
         size = {name: getattr(chosen, name) for name in ("channels", "layers", "patch") if getattr(chosen, name) is not None}
         _check_network(chosen.space, chosen.arch, recipe, size, device)
         data = data_.get(chosen.data or recipe.data)

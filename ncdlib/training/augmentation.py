@@ -57,8 +57,8 @@ def mixing(recipe: Recipe, classes: int) -> nn.Module:
 
     Labels (n,) become shares of the classes (n, classes) where images are mixed.
     """
-    kinds = {v2.MixUp: recipe.mixup, v2.CutMix: recipe.cutmix}
-    kinds = [kind(alpha=alpha, num_classes=classes) for kind, alpha in kinds.items() if alpha]
+    alphas = {v2.MixUp: recipe.mixup, v2.CutMix: recipe.cutmix}
+    kinds = [kind(alpha=alpha, num_classes=classes) for kind, alpha in alphas.items() if alpha]
     return v2.RandomChoice(kinds) if kinds else v2.Identity()
 
 

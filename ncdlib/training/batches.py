@@ -79,9 +79,6 @@ def derived(*key: int) -> int:
 @contextmanager
 def seeded(*key: int) -> Iterator[None]:
     """While open, torch's global generator on the CPU draws what follows from the key; afterwards it goes on as before."""
-    state = torch.get_rng_state()
-    torch.default_generator.manual_seed(derived(*key))
-    try:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derived(*key))
         yield
-    finally:
-        torch.set_rng_state(state)

@@ -16,7 +16,6 @@ from ncdlib.scoring.file import locked, written
 from ncdlib.training.data import Data
 from ncdlib.training.recipes import Recipe
 
-DIFFERENCES = 3  # that an error names
 DIGEST = hashlib.sha256().digest_size
 
 Row = dict[str, float]
@@ -33,7 +32,6 @@ class Checkpoint:
     folder: Path
     net: nn.Module
     optimiser: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
     settings: dict[str, str]
 
     @property
@@ -48,32 +46,29 @@ class Checkpoint:
     def save(self, history: list[Row]) -> None:
         """Write both files, each complete at any moment."""
         buffer = io.BytesIO()
-        parts = {name: getattr(self, name).state_dict() for name in ("net", "optimiser", "scaler")}
-        torch.save({"settings": self.settings, "history": history, **parts}, buffer)
+        state = {"net": self.net.state_dict(), "optimiser": self.optimiser.state_dict()}
+        torch.save({"settings": self.settings, "history": history, **state}, buffer)
         with written(self.path) as partial, partial.open("wb") as file:
             file.write(buffer.getbuffer())
             file.write(hashlib.sha256(buffer.getbuffer()).digest())
         self._write(history)
 
     def restore(self) -> list[Row]:
-        """Put the stored state, if any, into net, optimiser and scaler; the rows of its epochs.
+        """Put the stored state, if any, into net and optimiser; the rows of its epochs.
 
         Raises ValueError where the file is damaged or of another training. Nothing in it is executed.
         """
         if not self.path.exists():
             return []
         state = self._read()
-        stored = state["settings"]
-        names = [name for name in {**self.settings, **stored} if stored.get(name) != self.settings.get(name)]
+        there, asked = state["settings"], self.settings
+        names = [name for name in asked | there if there.get(name) != asked.get(name)]
         if names:
-            said = [
-                f"{name}: {stored.get(name, 'nothing')} there, {self.settings.get(name, 'nothing')} asked for"
-                for name in names[:DIFFERENCES]
-            ]
-            more = f"; and {len(names) - DIFFERENCES} more" if len(names) > DIFFERENCES else ""
-            raise ValueError(f"{self.path} is of another training ({'; '.join(said)}{more}): train in another folder")
-        for name in ("net", "optimiser", "scaler"):
-            getattr(self, name).load_state_dict(state[name])
+            first = f"{names[0]}: {there.get(names[0], 'nothing')} there, {asked.get(names[0], 'nothing')} asked for"
+            more = f"; and {len(names) - 1} more" if len(names) > 1 else ""
+            raise ValueError(f"{self.path} is of another training ({first}{more}): train in another folder")
+        self.net.load_state_dict(state["net"])
+        self.optimiser.load_state_dict(state["optimiser"])
         self._write(state["history"])
         return state["history"]
 
@@ -87,7 +82,7 @@ class Checkpoint:
             state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         except (EOFError, RuntimeError, pickle.UnpicklingError):
             state = None
-        if not isinstance(state, dict) or not {"settings", "history", "net", "optimiser", "scaler"} <= state.keys():
+        if not isinstance(state, dict) or not {"settings", "history", "net", "optimiser"} <= state.keys():
             raise ValueError(f"{self.path} is no checkpoint of a training: {advice}")
         return state
 
@@ -106,13 +101,15 @@ def settings(net: nn.Module, recipe: Recipe, data: Data, seed: int) -> dict[str,
     return said | {f"network {name}": str(tuple(value.shape)) for name, value in net.state_dict().items()}
 
 
+def is_plain(value: object) -> bool:
+    """Whether it is a number, a string, None or a list of such."""
+    if isinstance(value, list | tuple):
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
 def plain(module: nn.Module) -> str:
     """A module's class and its numbers and strings: networks with weights of equal shapes may differ in these."""
-
-    def is_plain(value: object) -> bool:
-        if isinstance(value, list | tuple):
-            return all(map(is_plain, value))
-        return value is None or isinstance(value, bool | int | float | str)
 
     own = {k: v for k, v in sorted(vars(module).items()) if not k.startswith("_") and v is not None and is_plain(v)}
     values = ", ".join(f"{k}={v!r}" for k, v in own.items() if k not in ("training", "drop_path"))  # these change on the way

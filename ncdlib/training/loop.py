@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 import time
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
+from ncdlib.scoring.model import whole_seed
 from ncdlib.training import batches
 from ncdlib.training.batches import derived
 from ncdlib.training.checkpoint import Checkpoint, Row, settings
@@ -57,34 +57,27 @@ def train(
     RuntimeError where another run trains in the folder; `NotFiniteLoss` where the training diverges: the checkpoint of the
     last good epoch stays.
     """
-    seed, device = checked_seed(seed), checked_device(device)
+    seed, device = whole_seed(seed), checked_device(device)
     if len(data.train.labels) < 2:
         raise ValueError(f"{data.name} has a single training image: BatchNorm needs two")
     net.to(device)
     optimiser = make_optimiser(net, recipe)
-    scaler = torch.amp.GradScaler(device.type, enabled=recipe.mixed_precision and device.type == "cuda")
-    run = Checkpoint(Path(folder), net, optimiser, scaler, settings(net, recipe, data, seed))
+    run = Checkpoint(Path(folder), net, optimiser, settings(net, recipe, data, seed))
     gpus = [device.index] if device.type == "cuda" else []  # whose random state is left as it was, as the CPU's is
-    with run.alone(), torch.random.fork_rng(gpus), _own_drop_path(net):
+    with run.alone(), torch.random.fork_rng(gpus):
         history = run.restore()
         with tqdm(total=recipe.epochs, initial=len(history), unit="epoch", disable=not progress) as bar:
             for epoch in range(len(history), recipe.epochs):
                 begun = time.perf_counter()
-                set_drop_path(net, recipe, epoch)
-                row = _train_epoch(net, recipe, data, optimiser, scaler, epoch, seed) | evaluate(net, recipe, data)
+                with drop_path(net, recipe, epoch):
+                    row = _train_epoch(net, recipe, data, optimiser, epoch, seed)
+                row |= evaluate(net, recipe, data)
                 history.append({"epoch": epoch + 1, **row, "seconds": time.perf_counter() - begun})
                 run.save(history)
                 bar.set_postfix({name: f"{row[name]:.3g}" for name in ("train_loss", "valid_loss", "valid_top1")})
                 bar.update()
     net.eval()
     return pd.DataFrame(history)
-
-
-def checked_seed(seed: int) -> int:
-    """The seed, or ValueError where torch cannot take it."""
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
-        raise ValueError(f"seed must be a whole number from 0 to 2^63 - 1, got {seed!r}")
-    return int(seed)
 
 
 def checked_device(device: str | torch.device | None) -> torch.device:
@@ -100,27 +93,29 @@ def checked_device(device: str | torch.device | None) -> torch.device:
 
 def make_optimiser(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimiser, its weights in two groups: with weight decay and, where there are such weights, without."""
-    scales = {id(p) for m in net.modules() if isinstance(m, WITH_SCALE_AND_SHIFT) for p in m.parameters(recurse=False)}
-    spared = set() if recipe.decay_norms else scales
-    if not recipe.decay_vectors:  # a token is (1, 1, embed), positions are (1, tokens, embed)
-        spared |= {id(p) for p in net.parameters() if p.dim() not in (2, 4)}
-    decayed = [p for p in net.parameters() if id(p) not in spared]
-    free = [p for p in net.parameters() if id(p) in spared]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    norms = {id(p) for m in net.modules() if isinstance(m, WITH_SCALE_AND_SHIFT) for p in m.parameters(recurse=False)}
+    vectors = {id(p) for p in net.parameters() if p.dim() not in (2, 4)}  # also a token, (1, 1, embed), and positions
+    spared = {"all": set(), "all except norms": norms, "matrices": vectors}[recipe.decayed]
+    groups = [
+        {"params": [p for p in net.parameters() if id(p) not in spared], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in net.parameters() if id(p) in spared], "weight_decay": 0.0},
+    ]
     groups = [group for group in groups if group["params"]]
     if recipe.optimiser == "sgd":
         return torch.optim.SGD(groups, recipe.lr, momentum=recipe.momentum)
     return torch.optim.AdamW(groups, recipe.lr)
 
 
-def set_drop_path(net: nn.Module, recipe: Recipe, epoch: int) -> None:
-    """Set the attribute `drop_path` of the network, and of the blocks of a transformer, to the recipe's for this epoch.
+@contextmanager
+def drop_path(net: nn.Module, recipe: Recipe, epoch: int) -> Iterator[None]:
+    """The attributes `drop_path` of the network and of a transformer's blocks in this epoch; afterwards they are as before.
 
     The network's is drop_path * epoch / epochs (DARTS). That of block i of L is stochastic_depth * i / (L - 1), i from 0,
     throughout (Huang et al. 2016, arXiv:1603.09382). ValueError where the recipe wants one that is not there.
     """
-    blocks = [module for module in net.modules() if module is not net and hasattr(module, "drop_path")]
-    for name, found in {"drop_path": hasattr(net, "drop_path"), "stochastic_depth": blocks}.items():
+    before = {module: module.drop_path for module in net.modules() if hasattr(module, "drop_path")}
+    blocks = [module for module in before if module is not net]
+    for name, found in {"drop_path": net in before, "stochastic_depth": blocks}.items():
         if getattr(recipe, name) and not found:
             where = "the network has" if name == "drop_path" else "its blocks have"
             raise ValueError(f"the recipe sets {name}, but {where} no attribute drop_path: use replace(recipe, {name}=0.0)")
@@ -128,6 +123,11 @@ def set_drop_path(net: nn.Module, recipe: Recipe, epoch: int) -> None:
         net.drop_path = recipe.drop_path * epoch / recipe.epochs
     for i, block in enumerate(blocks if recipe.stochastic_depth else []):
         block.drop_path = recipe.stochastic_depth * i / max(len(blocks) - 1, 1)
+    try:
+        yield
+    finally:
+        for module, value in before.items():
+            module.drop_path = value
 
 
 def evaluate(net: nn.Module, recipe: Recipe, data: Data) -> Row:
@@ -145,19 +145,10 @@ def evaluate(net: nn.Module, recipe: Recipe, data: Data) -> Row:
     }
 
 
-def _train_epoch(
-    net: nn.Module,
-    recipe: Recipe,
-    data: Data,
-    optimiser: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    epoch: int,
-    seed: int,
-) -> Row:
+def _train_epoch(net: nn.Module, recipe: Recipe, data: Data, optimiser: torch.optim.Optimizer, epoch: int, seed: int) -> Row:
     """One pass over the training images."""
     net.train()
     device = next(net.parameters()).device
-    half = torch.float16 if device.type == "cuda" else torch.bfloat16
     order = batches.order(recipe, data, seed, epoch)
     torch.manual_seed(derived(seed, epoch))  # decides what the network draws
     loss_sum = correct = seen = 0
@@ -166,19 +157,17 @@ def _train_epoch(
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(recipe, epoch, step, len(order))
         optimiser.zero_grad()
-        with torch.autocast(device.type, half, enabled=recipe.mixed_precision):
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.mixed_precision):
             loss, logits = loss_of(net(x), labels, recipe)
-        scaler.scale(loss).backward()
-        scaler.unscale_(optimiser)
+        loss.backward()
         norm = nn.utils.clip_grad_norm_(net.parameters(), recipe.grad_clip)
-        if not loss.isfinite() or not (norm.isfinite() or scaler.is_enabled()):  # the scaler skips a step that overflows
+        if not (loss.isfinite() and norm.isfinite()):
             kept = f"the checkpoint is of epoch {epoch}" if epoch else "no epoch was finished"
             raise NotFiniteLoss(
                 f"epoch {epoch + 1}, step {step + 1}: the loss is {loss.item():g}, the norm of its gradient "
                 f"{norm.item():g}; {kept}. Try a lower learning rate"
             )
-        scaler.step(optimiser)
-        scaler.update()
+        optimiser.step()
         loss_sum += cross_entropy(logits.detach().float(), labels, reduction="sum").item()
         correct += (logits.argmax(1) == (labels.argmax(1) if labels.dim() == 2 else labels)).sum().item()
         seen += len(x)
@@ -199,14 +188,3 @@ def loss_of(output: Tensor | tuple[Tensor, Tensor], labels: Tensor, recipe: Reci
     for extra in auxiliary:
         loss = loss + recipe.auxiliary_weight * cross_entropy(extra, labels, label_smoothing=recipe.label_smoothing)
     return loss, logits
-
-
-@contextmanager
-def _own_drop_path(net: nn.Module) -> Iterator[None]:
-    """Leave the attributes `drop_path` as they were."""
-    before = {module: module.drop_path for module in net.modules() if hasattr(module, "drop_path")}
-    try:
-        yield
-    finally:
-        for module, value in before.items():
-            module.drop_path = value
