@@ -28,13 +28,8 @@ def contents(folder: str | Path | None = None) -> dict[str, Any]:
     return yaml.safe_load((data_folder(folder) / "paper" / "claims.yaml").read_text(encoding="utf-8"))
 
 
-def claims(folder: str | Path | None = None) -> list[dict[str, Any]]:
-    """What the paper claims, one entry per claim, as `claims.yaml` explains."""
-    return contents(folder)["claims"]
-
-
 def ledger(results: str | Path | None = None, folder: str | Path | None = None, notebook: str | None = None) -> pd.DataFrame:
-    """Every claim, or each that one notebook argues, beside our results, one per row, in the order of `claims()`.
+    """Every claim, or each that one notebook argues, beside our results, one per row, in the order of `claims.yaml`.
 
     - claim, place, notebook, quantity: what is said, where, where we argue it, and what is measured.
     - printed: the paper's number or numbers, as text; ours: our number with its interval, or the range of several.
@@ -192,7 +187,7 @@ def in_notebook(number: str, results: str | Path | None = None, folder: str | Pa
 
     ValueError where it argues none.
     """
-    argue = sorted({claim["notebook"] for claim in claims(folder)})
+    argue = sorted({claim["notebook"] for claim in contents(folder)["claims"]})
     if number not in argue:
         raise ValueError(f"no claim belongs to notebook {number!r}; there are {', '.join(argue)}")
     mine = ledger(results, folder, number)

@@ -8,7 +8,6 @@ from scipy.stats import t as student
 OUTCOMES = ("supports", "contradicts", "no effect", "cannot tell")
 VERDICTS = ("holds", "holds in part", "no effect", "contradicted", "cannot tell", "not tested here")
 AGREEMENTS = ("agrees", "differs", "cannot tell", "not tested here")
-SIDES = ("above", "below", "equal")
 ROBUST = 0.9  # the share of specifications that must agree with a verdict
 
 
@@ -23,7 +22,7 @@ def outcome(side: str, threshold: float, low: float, high: float, margin: float 
     For the side "equal", an interval within the margin supports, one wholly outside it contradicts. ValueError for another
     side, a negative margin, or an interval that is not finite or runs backwards.
     """
-    if side not in SIDES:
+    if side not in ("above", "below", "equal"):
         raise ValueError(f"a claim lies above or below its threshold, or is equal to it, not {side!r}")
     if not all(map(math.isfinite, (threshold, low, high))) or low > high or margin < 0:
         raise ValueError(f"need finite low <= high, threshold and margin >= 0, not {low}, {high}, {threshold}, {margin}")
@@ -75,8 +74,8 @@ def difference(ours: tuple[float, float, float], theirs: tuple[float, float, flo
     return value, value - math.hypot(a - a_low, b_high - b), value + math.hypot(a_high - a, b - b_low)
 
 
-def welch(ours: tuple[float, float, int], theirs: tuple[float, float, int], level: float = 0.95) -> tuple[float, float]:
-    """The interval of the difference ours - theirs of two means, each (mean, standard deviation, runs).
+def welch(ours: tuple[float, float, int], theirs: tuple[float, float, int]) -> tuple[float, float]:
+    """The 95 % interval of the difference ours - theirs of two means, each (mean, standard deviation, runs).
 
     Welch 1947 (Biometrika 34:28). ValueError with fewer than two runs, or where neither has any spread.
     """
@@ -85,7 +84,7 @@ def welch(ours: tuple[float, float, int], theirs: tuple[float, float, int], leve
         raise ValueError(f"need two runs of each and a spread, not {ours} and {theirs}")
     part_a, part_b = sd_a**2 / n_a, sd_b**2 / n_b
     freedom = (part_a + part_b) ** 2 / (part_a**2 / (n_a - 1) + part_b**2 / (n_b - 1))
-    reach = student.ppf((1 + level) / 2, freedom) * math.sqrt(part_a + part_b)
+    reach = student.ppf(0.975, freedom) * math.sqrt(part_a + part_b)
     return a - b - reach, a - b + reach
 
 
