@@ -94,10 +94,11 @@ def random_search(
 def _result(drawn: tuple[Hashable, ...], history: pd.DataFrame) -> SearchResult:
     """The result of a search from its candidates and their scores, at least one of them finite."""
     scores = _finite(history["score"].to_numpy())
-    best = _best_so_far(scores)
-    history["best_arch"] = [history.arch[j] if j >= 0 else None for j in best]
-    history["best_score"] = [scores[j] if j >= 0 else np.nan for j in best]
-    return SearchResult(drawn[best[-1]], float(scores[best[-1]]), history, drawn, int(np.isneginf(scores).sum()))
+    highest = np.maximum.accumulate(scores)
+    history["best_arch"] = history.arch.where(scores > np.append(-np.inf, highest[:-1])).ffill()
+    history["best_score"] = np.where(np.isfinite(highest), highest, np.nan)
+    best = scores.argmax()
+    return SearchResult(drawn[best], float(scores[best]), history, drawn, int(np.isneginf(scores).sum()))
 
 
 def _check_samples(samples: object) -> None:
@@ -252,16 +253,6 @@ def _draw(space: spaces.Space, rng: np.random.Generator, constraint: Callable[[H
 def _finite(scores: np.ndarray) -> np.ndarray:
     """Scores of which those that are not finite lose to all others."""
     return np.where(np.isfinite(scores), scores, -np.inf)
-
-
-def _best_so_far(scores: np.ndarray) -> list[int]:
-    """The place of the highest score up to each step, the first of equals; -1 before the first that is finite."""
-    best, places = -1, []
-    for j, value in enumerate(scores):
-        if value > (scores[best] if best >= 0 else -np.inf):
-            best = j
-        places.append(best)
-    return places
 
 
 def _checked(
