@@ -40,7 +40,7 @@ NAMED = {
 REPEATS = 5
 
 
-def design(n: int = 78, tries: int = 3000, seed: int = 0) -> list[dict[str, object]]:
+def design(n: int = 48, tries: int = 3000, seed: int = 0) -> list[dict[str, object]]:
     """The specifications: of `tries` random balanced designs the one whose factors are the least dependent."""
     rng = np.random.default_rng(seed)
     edges = np.cumsum([0, *map(len, FACTORS.values())])
