@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
+from torch.utils.weak import WeakTensorKeyDictionary
 
 MODULES: tuple[type[nn.Module], ...] = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish,
@@ -86,25 +87,24 @@ def record_codes(model: nn.Module, summaries: Sequence[Summary], n: int, count: 
       published NWOT code does: a block named ReLUConvBN is then counted beside the ReLU inside it, on the same input.
     """
     layers: list[Layer] = []
-    seen: dict[int, tuple[weakref.ref, int, Layer]] = {}  # id of a living tensor -> it, its version, its layer
-
+    seen = WeakTensorKeyDictionary()  # a living tensor -> its version, its layer
     deferred: list[tuple[Layer, Int8[Tensor, "n d"]]] = []
     scratch = torch.empty(0, dtype=torch.int8)
 
     def record(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         nonlocal scratch
         x = inputs[0]
-        reference, version, layer = seen.get(id(x), (None, None, None))
-        if reference is not None and reference() is x and version == x._version:
+        version, layer = seen.get(x, (None, None))
+        if version == x._version:
             layer.times += 1
             return
         if x.dim() < 2 or len(x) != n:
             raise _no_batch(model, module, x, n)
-        if x.device.type == "cpu" and x.numel() > scratch.numel():
-            scratch = torch.empty(x.numel(), dtype=torch.int8)
         layer = Layer(())
-        seen[id(x)] = weakref.ref(x), x._version, layer
+        seen[x] = x._version, layer
         if x.device.type == "cpu":
+            if x.numel() > scratch.numel():
+                scratch = torch.empty(x.numel(), dtype=torch.int8)
             code = codes(x, scratch)
             layer.summaries = tuple(summarise(code) for summarise in summaries)
             layers.append(layer)
@@ -120,12 +120,10 @@ def record_codes(model: nn.Module, summaries: Sequence[Summary], n: int, count: 
         deferred.clear()
         seen.clear()  # a module that reads one of these tensors later counts as a layer of its own
 
-    recorded = [
-        module
-        for module in model.modules()
-        if (isinstance(module, MODULES) if count == "once" else "ReLU" in type(module).__name__)
-    ]
-    with hooked(module.register_forward_pre_hook(record) for module in recorded):
+    def is_recorded(module: nn.Module) -> bool:
+        return isinstance(module, MODULES) if count == "once" else "ReLU" in type(module).__name__
+
+    with hooked(module.register_forward_pre_hook(record) for module in model.modules() if is_recorded(module)):
         yield layers
         summarise_deferred()
 

@@ -34,8 +34,8 @@ class Tensors:
 
 
 def batch(
-    kind: str = "gaussian", n: Whole = 32, seed: Whole = 0, resolution: Whole = 32, channels: Whole = 3
-) -> Float[Tensor, "n channels resolution resolution"]:
+    kind: str = "gaussian", n: Whole = 32, seed: Whole = 0, resolution: Whole = 32
+) -> Float[Tensor, "n 3 resolution resolution"]:
     """A batch of images, each channel with mean 0 and variance 1 over the source, decided by `seed`.
 
     - `gaussian`: N(0, 1), independent pixels; no data at all.
@@ -50,18 +50,14 @@ def batch(
     are out of range and for a file that is not as published, `benchmarks.MissingData` for an absent file that cannot be
     downloaded.
     """
-    _check(kind, seed=seed, n=n, resolution=resolution, channels=channels)
+    _check(kind, seed=seed, n=n, resolution=resolution)
     rng = np.random.default_rng(seed)
     if kind == "gaussian":
-        return torch.from_numpy(rng.standard_normal((n, channels, resolution, resolution), dtype=np.float32))
+        return torch.from_numpy(rng.standard_normal((n, 3, resolution, resolution), dtype=np.float32))
     if kind == "patches":
-        return _crops(_patches(), n, resolution, channels, rng)
+        return _crops(_patches(), n, resolution, rng)
     source = _photographs(resolution) if kind == "imagenet" else _labelled(kind)[0]
-    images = source[rng.choice(len(source), n, replace=False)]
-    if channels != images.shape[1]:
-        if images.shape[1] != 1:
-            raise ValueError(f"{kind} has {images.shape[1]} channels, not {channels}")
-        images = images.expand(-1, channels, -1, -1)
+    images = source[rng.choice(len(source), n, replace=False)].expand(-1, 3, -1, -1)
     if resolution != images.shape[-1]:
         images = interpolate(images, size=(resolution, resolution), mode="bilinear", antialias=True)
     return images.contiguous()
@@ -128,12 +124,10 @@ def _check(kind: object, **numbers: object) -> None:
         raise ValueError(f"{kind} has {SIZES[kind]} images, fewer than a batch of {numbers['n']}")
 
 
-def _crops(photographs: Tensor, n: int, size: Whole, channels: Whole, rng: np.random.Generator) -> Tensor:
-    count, depth, height, width = photographs.shape
+def _crops(photographs: Tensor, n: int, size: Whole, rng: np.random.Generator) -> Tensor:
+    count, _, height, width = photographs.shape
     if size > height:
         raise ValueError(f"the photographs are {height} pixels high: a crop of {size} does not fit")
-    if channels != depth:
-        raise ValueError(f"the photographs have {depth} channels, not {channels}")
     which, top, left = (rng.integers(limit, size=n) for limit in (count, height - size + 1, width - size + 1))
     corners = zip(which, top, left, strict=True)
     return torch.stack([photographs[p, :, y : y + size, x : x + size] for p, y, x in corners])

@@ -156,11 +156,11 @@ def test_sixteen_pixels_are_the_means_of_square_blocks_of_the_centre(tmp_path, w
 
 
 def test_labels_belong_to_the_images_of_the_same_seed():
-    batch, labels = images.batch("digits", 20, seed=3, resolution=8, channels=1), images.labels("digits", 20, seed=3)
+    batch, labels = images.batch("digits", 20, seed=3, resolution=8), images.labels("digits", 20, seed=3)
     source = load_digits()
     standardised = (source.images - source.images.mean()) / source.images.std(ddof=1)
     for image, label in zip(batch, labels, strict=True):
-        which = np.abs(standardised - image.numpy()).max((1, 2)).argmin()
+        which = np.abs(standardised - image[0].numpy()).max((1, 2)).argmin()
         assert source.target[which] == label
 
 
@@ -183,13 +183,11 @@ def test_a_network_of_too_few_classes_has_no_true_labels():
         ({"n": 0}, "n must be a whole number of at least 1, got 0"),
         ({"resolution": -1}, "resolution must be a whole number"),
         ({"kind": "patches", "resolution": 500}, "the photographs are 427 pixels high"),
-        ({"kind": "patches", "channels": 1}, "the photographs have 3 channels, not 1"),
         ({"kind": "digits", "n": 2000}, "digits has 1797 images, fewer than a batch of 2000"),
         ({"kind": "cifar10", "n": 1001}, "cifar10 has 1000 images, fewer than a batch of 1001"),
         ({"kind": "imagenet", "n": 129}, "imagenet has 128 images, fewer than a batch of 129"),
         ({"n": True}, "n must be a whole number of at least 1, got True"),
         ({"seed": -1}, "seed must be a whole number of at least 0, got -1"),
-        ({"channels": 0}, "channels must be a whole number of at least 1, got 0"),
     ],
 )
 def test_bad_input(folder, arguments, message):
@@ -232,9 +230,9 @@ def test_values_of_another_type_are_named():
 
 
 def test_numbers_may_come_from_a_table():
-    plain = images.batch("digits", 3, 2, 16, 1), images.labels("digits", 3, 2), images.labels("gaussian", 3, 2, 5)
-    n, seed, resolution, channels, classes = np.array([3, 2, 16, 1, 5])
-    assert torch.equal(images.batch("digits", n, seed, resolution, channels), plain[0])
+    plain = images.batch("digits", 3, 2, 16), images.labels("digits", 3, 2), images.labels("gaussian", 3, 2, 5)
+    n, seed, resolution, classes = np.array([3, 2, 16, 5])
+    assert torch.equal(images.batch("digits", n, seed, resolution), plain[0])
     assert torch.equal(images.labels("digits", n, seed), plain[1])
     assert torch.equal(images.labels("gaussian", n, seed, classes), plain[2])
 

@@ -40,8 +40,9 @@ class ScoreFile:
         if self.path is not None and self.path.suffix != ".parquet":
             raise ValueError(f"scores are written as parquet: use {self.path.with_suffix('.parquet')}, not {path}")
         self.settings = json.loads(json.dumps(settings))
-        self.rows = empty() if self.path is None or not self.path.exists() else read(self.path)
-        self._keys: set[tuple] = set()  # of the rows, once it has been asked for
+        stands = self.path is not None and self.path.exists()
+        self.rows = read(self.path) if stands else SCHEMA.empty_table().to_pandas()
+        self.keys = set(zip(*(self.rows[key].tolist() for key in KEYS), strict=True))
         stored = self.rows.attrs.get("settings", self.settings)
         stored = stored | {name: entries | stored.get(name, {}) for name, entries in defaults.items()}
         if stored != self.settings:
@@ -51,18 +52,13 @@ class ScoreFile:
 
     def missing(self, keys: Iterable[tuple]) -> list[tuple]:
         """Those of the keys that have no row."""
-        have = self._keys = self._keys or self.keys()
-        return [key for key in keys if key not in have]
-
-    def keys(self) -> set[tuple]:
-        """The keys of the rows."""
-        return set(zip(*(self.rows[key].tolist() for key in KEYS), strict=True))
+        return [key for key in keys if key not in self.keys]
 
     def add(self, rows: list[tuple]) -> None:
         """Append rows, each a key and a score."""
         new = pd.DataFrame(rows, columns=SCHEMA.names)
         self.rows = new if self.rows.empty else pd.concat([self.rows, new], ignore_index=True)
-        self._keys = set()
+        self.keys.update(row[:-1] for row in rows)
         self.write()
 
     def sort(self) -> None:
@@ -96,15 +92,12 @@ def locked(path: str | Path, message: str) -> Iterator[None]:
 
     Two names of one file share its lock. The operating system frees the lock of a process that is killed.
     """
-    lock = FileLock(f"{Path(path).resolve()}.lock")
     try:
-        lock.acquire(timeout=0)
+        lock = FileLock(f"{Path(path).resolve()}.lock").acquire(timeout=0)
     except Timeout:
         raise RuntimeError(message) from None
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager
@@ -147,11 +140,6 @@ def opened(
         file = ScoreFile(path, settings, defaults)
         yield file
         file.sort()
-
-
-def empty() -> pd.DataFrame:
-    """A score table without rows."""
-    return SCHEMA.empty_table().to_pandas()
 
 
 def read(path: str | Path) -> pd.DataFrame:
