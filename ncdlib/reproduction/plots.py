@@ -168,6 +168,16 @@ def dots(ax: Axes, data: pd.DataFrame, value: str = "rho", low: str = "low", hig
     ax.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6))
 
 
+def beside(ax: Axes, data: pd.DataFrame, rows: list[str], groups: Mapping[str, Look], value: str = "rho") -> None:
+    """For every row, from the top down, a dot with its interval per group: the columns row, group, low, high and `value`."""
+    for i, (name, (color, marker)) in enumerate(groups.items()):
+        part = data[data.group == name].set_index("row").reindex(rows)
+        ends = [(part[value] - part.low).clip(lower=0), (part.high - part[value]).clip(lower=0)]
+        at = np.arange(len(rows)) + 0.7 * ((i + 0.5) / len(groups) - 0.5)
+        ax.errorbar(part[value], at, xerr=ends, fmt=marker, color=color, capsize=3, label=name)
+    ax.set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.5, -0.5))
+
+
 def candidates(ax: Axes, size: ArrayLike, scores: ArrayLike, method: str) -> None:
     """The scores of a search's candidates over their sizes, and a star for the one it chooses."""
     values = np.asarray(scores, float)

@@ -121,6 +121,15 @@ def test_dots_lie_from_the_top_down_with_their_intervals(ax):
     assert ax.yaxis_inverted() and [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
 
 
+def test_groups_lie_beside_each_other_in_the_order_of_the_rows(ax):
+    data = pd.DataFrame({"row": ["b", "a", "b"], "group": ["x", "x", "y"], "rho": [0.1, 0.2, 0.3], "low": 0.0, "high": 1.0})
+    plots.beside(ax, data, ["a", "b"], {"x": (palette.BLUE, "o"), "y": (palette.ORANGE, "s")})
+    x, y = (container.lines[0].get_xydata() for container in ax.containers)
+    assert x[:, 0].tolist() == [0.2, 0.1] and y[1].tolist() == [0.3, pytest.approx(1.175)]
+    assert np.isnan(y[0, 0]) and np.all(x[:, 1] < y[:, 1])
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+
+
 def test_the_chosen_candidate_has_the_highest_score(ax):
     plots.candidates(ax, [1, 2, 3], [0.5, np.nan, 0.7], "NCD")
     star = next(line for line in ax.get_lines() if line.get_marker() == "*")
