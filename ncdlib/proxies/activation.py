@@ -139,9 +139,8 @@ def count_distinct(words: Int[Tensor, "d words"]) -> int:
     rank = words[:, 0].to(torch.int64) if words.shape[1] > 1 else words[:, 0]
     for word in words[:, 1:].unbind(1):
         rank = torch.unique((rank << 32) | (word.to(torch.int64) & 0xFFFFFFFF), return_inverse=True)[1]
-    ordered = (
-        torch.from_numpy(np.sort(rank.numpy())) if rank.device.type == "cpu" else rank.sort().values
-    )  # numpy's is faster
+    on_cpu = rank.device.type == "cpu"  # where numpy's sort is faster
+    ordered = torch.from_numpy(np.sort(rank.numpy())) if on_cpu else rank.sort().values
     return len(torch.unique_consecutive(ordered))
 
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 import math
-import weakref
 
 from jaxtyping import Float
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from ncdlib import masking
 from ncdlib.activations import hooked
@@ -80,17 +80,17 @@ def meco(model: nn.Module, images: Float[Tensor, "n ..."]) -> float:
     modules put out, as a container and its last module do, is solved once and counted each time.
     """
     matrices: list[tuple[Tensor, list[int]]] = []  # a correlation matrix, how often it counts
-    seen: dict[int, tuple[weakref.ref, int, list[int]]] = {}  # id of a living tensor -> it, its version, its count
+    seen = WeakTensorKeyDictionary()  # a living tensor -> its version, its count
 
     def correlate(module: nn.Module, inputs: tuple, output: object) -> None:
         if not isinstance(output, Tensor) or output.dim() < 2 or not output.is_floating_point() or not output.numel():
             return
-        reference, version, times = seen.get(id(output), (None, None, None))
-        if reference is not None and reference() is output and version == output._version:
+        version, times = seen.get(output, (None, None))
+        if version == output._version:
             times[0] += 1
             return
         rows, times = output[0].reshape(output.shape[1], -1), [1]
-        seen[id(output)] = weakref.ref(output), output._version, times
+        seen[output] = output._version, times
         if len(rows) < rows.shape[1]:
             matrices.append((correlation(rows), times))
 

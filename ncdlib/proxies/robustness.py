@@ -21,7 +21,7 @@ def croze(
     """sum over layers of F * W * G: how alike outputs, weights and gradients of a clean and a robust network are.
 
     Ha et al. 2023 (arXiv:2306.05031), Sec. 3, with the constants of their code. c(a, b) are the cosines of two tensors
-    along their first dimension, one for each place in the others. For a layer,
+    along their first dimension, one for each place in the others, 0 where a vector vanishes. For a layer,
 
     - W = sum of 1 + c(w, w'): w the weight's magnitude, w' = w + strength * ||w|| g / ||g||, g the gradient of the loss;
     - F = sum of 1 + c(f, f'), over the batch: f the output for the images x, f' the robust network's for perturbed images
@@ -52,13 +52,13 @@ def croze(
 
         def compare(name: str, layer: nn.Module, output: Tensor) -> None:
             key = f"{name}.weight".lstrip(".")
-            features[key] = features.get(key, 0.0) + (1 + _cosines(outputs.pop(0), output.detach())).sum()
+            features[key] = features.get(key, 0.0) + (1 + cosine_similarity(outputs.pop(0), output.detach(), 0)).sum()
 
         on_perturbed = _gradients(model, changed, robust, perturbed, labels, compare)
     score = 0.0
     for (name, w), g, a, b in zip(weights.items(), gradients, on_clean, on_perturbed, strict=True):
-        alike = (1 + _cosines(w.detach(), robust[name].detach())).sum()
-        score += float(features[name] * alike * _cosines(g, a + b).abs().sum())
+        alike = (1 + cosine_similarity(w.detach(), robust[name].detach(), 0)).sum()
+        score += float(features[name] * alike * cosine_similarity(g, a + b, 0).abs().sum())
     return score
 
 
@@ -74,11 +74,6 @@ def _gradients(
     with watched(model, see) if see else nullcontext():
         value = loss(functional_call(model, held, (images,)), labels)
     return gradients_of(value, by)
-
-
-def _cosines(a: Float[Tensor, "n ..."], b: Float[Tensor, "n ..."]) -> Float[Tensor, "..."]:
-    """Cosines along the first dimension, zero where a vector vanishes."""
-    return cosine_similarity(a, b, dim=0)
 
 
 def _moved(weight: Tensor, gradient: Tensor, strength: float) -> Tensor:

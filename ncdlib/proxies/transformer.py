@@ -115,28 +115,23 @@ def _weights_and_gradients(model: nn.Module, images: Tensor, proxy: str) -> tupl
 def _attention(model: nn.Module) -> dict[str, list[str]]:
     """The names of the modules that are attention, and of each one's weights."""
     modules = dict(model.named_modules())
+    names = {module: name for name, module in modules.items()}
     found: dict[str, list[str]] = {}
     for name, module in modules.items():
-        prefix = f"{name}." if name else ""
         if isinstance(module, nn.MultiheadAttention):
-            found[name] = [prefix + key for key, _ in module.named_parameters() if key.endswith("weight")]
+            found[name] = [f"{name}.{key}".lstrip(".") for key, _ in module.named_parameters() if key.endswith("weight")]
             continue
-        linear = {_plain(key): key for key, child in module.named_children() if isinstance(child, nn.Linear)}
+        linear = {_plain(key): child for key, child in module.named_children() if isinstance(child, nn.Linear)}
         kind = next((kind for kind in QKV if kind <= linear.keys()), None)
         if kind is None:
             continue
-        projections: list[str] = []
-        for place in (name, *_around(name)[:1]):
-            beside = f"{place}." if place else ""
-            inside = [beside + key for key, _ in modules[place].named_children() if _plain(key) in PROJECTION]
-            projections = [
-                f"{key}.weight"
-                for key, m in modules.items()
-                if isinstance(m, nn.Linear) and any(f"{key}.".startswith(f"{start}.") for start in inside)
-            ]
+        projections: list[nn.Module] = []
+        for place in (module, *(modules[around] for around in _around(name)[:1])):
+            inside = [child for key, child in place.named_children() if _plain(key) in PROJECTION]
+            projections = [m for child in inside for m in child.modules() if isinstance(m, nn.Linear)]
             if projections:
                 break
-        found[name] = [f"{prefix}{linear[key]}.weight" for key in sorted(kind)] + projections
+        found[name] = [f"{names[m]}.weight" for m in (*(linear[key] for key in sorted(kind)), *projections)]
     return found
 
 
