@@ -75,10 +75,6 @@ class Panel:
         dots = ax.scatter("x", "y", c="larger", data=cells, cmap=SHADES, vmin=-0.5, vmax=6.5, s=26, linewidths=0)
         return dots, ax.text(0, 1.02, text, color=color, fontsize=11, weight="bold", transform=ax.transAxes)
 
-    def key(self, ax: Axes, cells: PathCollection) -> None:
-        """The colours of `scatter`, beside its axes."""
-        ax.figure.colorbar(cells, ax=ax, ticks=range(7), label="3x3 convolutions in the cell")
-
     def _scene(self, proxy: str, convolutions: int) -> tuple:
         """What stays while alpha and norm change: a canvas, its background, and what moves over it.
 
@@ -100,7 +96,7 @@ class Panel:
         plots.note(figure, "a point is a cell; 95 % bootstrap intervals over cells")
         ring = right.plot([], [], "o", markersize=15, markerfacecolor="none", markeredgecolor=BLACK, markeredgewidth=2)
         moving = [*self.scatter(left, Setting(proxy, convolutions=convolutions)), *ring]
-        self.key(left, moving[0])
+        figure.colorbar(moving[0], ax=left, ticks=range(7), label="3x3 convolutions in the cell")
         plt.setp(moving, animated=True)  # left out when the canvas draws
         canvas.draw()
         return canvas, canvas.copy_from_bbox(figure.bbox), moving

@@ -35,13 +35,13 @@ class Covariance(NamedTuple):
     @property
     def variance(self) -> Places:
         """The mean square at each position."""
-        return _diagonal(self.same)
+        return torch.einsum("hwhw->hw", self.same)
 
     @property
     def cosine(self) -> Places:
         """Of two images' activations at each position; 1 where all activations are zero."""
         variance = self.variance
-        cosine = _diagonal(self.cross) / variance.clamp(min=torch.finfo(variance.dtype).tiny)
+        cosine = torch.einsum("hwhw->hw", self.cross) / variance.clamp(min=torch.finfo(variance.dtype).tiny)
         return torch.where(variance > 0, cosine.clamp(-1, 1), 1.0)
 
 
@@ -138,7 +138,7 @@ def normalised(y: Covariance, norm: str, channels: int, n: int) -> Covariance:
         return y
     means = subtracted(y, norm, channels, n)
     same, cross = (part - mean[:, :, None, None] - mean + mean.mean() for part, mean in zip(y, means, strict=True))
-    scale = _diagonal(same).mean()
+    scale = torch.einsum("hwhw->hw", same).mean()
     return Covariance(same / scale, cross / scale)
 
 
@@ -150,17 +150,16 @@ def dry_share(alpha: float, inputs: int | Tensor, firing: float = 0.5) -> Tensor
     return torch.as_tensor(1 - (1 - alpha) * firing, dtype=torch.float64) ** inputs
 
 
-def _diagonal(pairs: Pairs) -> Places:
-    h, w = pairs.shape[:2]
-    return pairs.reshape(h * w, h * w).diagonal().reshape(h, w)
+def padded(x: Tensor, kernel: int, border: str) -> Tensor:
+    """Maps of at least four dimensions with kernel // 2 places added on each side of the last two."""
+    return F.pad(x, [kernel // 2] * 4, mode="constant" if border == "zeros" else "circular")
 
 
 def _window_sum(
     pairs: Float[Tensor, "_ _ _ _"], axis: int, kernel: int, stride: int, border: str
 ) -> Float[Tensor, "_ _ _ _"]:
     """Sum over offsets d of pairs at s a + d - p along both positions' rows (axis 0) or columns (axis 1)."""
-    pairs = pairs.movedim((axis, axis + 2), (-2, -1))
-    padded = F.pad(pairs, [kernel // 2] * 4, mode="constant" if border == "zeros" else "circular")
-    last = padded.shape[-1] - kernel + 1
-    moved = sum(padded[..., d : d + last : stride, d : d + last : stride] for d in range(kernel))
+    pairs = padded(pairs.movedim((axis, axis + 2), (-2, -1)), kernel, border)
+    last = pairs.shape[-1] - kernel + 1
+    moved = sum(pairs[..., d : d + last : stride, d : d + last : stride] for d in range(kernel))
     return moved.movedim((-2, -1), (axis, axis + 2))

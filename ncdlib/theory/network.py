@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from ncdlib import masking
 from ncdlib.theory import covariance as cov
@@ -111,13 +112,8 @@ def _residual(edges: list[Edge], c: int, setting: Setting, layers: list[Layer], 
 
 def _edge(x: Covariance, kernel: int, c_in: int, setting: Setting, stride: int = 1, firing: float = 0.5) -> Edge:
     y = cov.convolved(cov.masked(x, setting.alpha), kernel, stride, setting.border)
-    inside = x.same.new_ones(x.variance.shape)
-    if setting.border == "zeros":
-        padding = kernel // 2
-        inside = torch.nn.functional.pad(inside, [padding] * 4)
-        read = inside.unfold(0, kernel, stride).unfold(1, kernel, stride).sum((-1, -2))
-    else:
-        read = inside[::stride, ::stride] * kernel**2
+    inside = cov.padded(torch.ones(1, 1, *x.variance.shape, dtype=torch.float64), kernel, setting.border)
+    read = avg_pool2d(inside, kernel, stride, divisor_override=1)[0, 0]  # places inside the image
     return Edge(y, cov.dry_share(setting.alpha, c_in * read, firing), setting.norm)
 
 
