@@ -60,7 +60,8 @@ function describe(choice, { count, rho, low, high, n, seeds, left, target }) {
   const way = low > 0 ? "the right way" : high < 0 ? "backwards" : "neither way, within the interval";
   const score = `${method} ${choice.proxy.toUpperCase()}`;
   const interval = rho === null ? "" : ` [${signed(low)}, ${signed(high)}]`;
-  document.getElementById("result").textContent = `${score} ranks ${way}: rho = ${rounded(rho)}${interval}`;
+  const first = score[0].toUpperCase() + score.slice(1);
+  document.getElementById("result").textContent = `${first} ranks ${way}: rho = ${rounded(rho)}${interval}`;
   const undefinedScores = left ? ` ${left} more cells have no finite score and are left out.` : "";
   document.getElementById("basis").textContent =
     `95 % interval over cells and seeds, n = ${n} cells, ${seeds} seeds. Target: ${target}.${undefinedScores}`;
@@ -90,7 +91,7 @@ async function start() {
     axis: { ...axis, labelFontSize: 12, titleFontSize: 13, gridOpacity: 0.6 },
     legend: { labelColor: text, titleColor: text, labelFontSize: 12, titleFontSize: 13, titleFontWeight: 400 },
     range: { ordinal: data.shades[dark.matches ? "dark" : "light"], category: data.pair[dark.matches ? "dark" : "light"] },
-    style: { ink: { stroke: text, color: text }, guide: { stroke: text } },
+    style: { ink: { stroke: text, color: text }, guide: { stroke: text, color: text } },
     view: { stroke: null },
   };
   for (const name of ["points", "line"]) {

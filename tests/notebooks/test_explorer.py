@@ -3,7 +3,6 @@
 from functools import cache
 import json
 import re
-import statistics as of_times
 from types import SimpleNamespace
 
 from browser import browser, needs_browser
@@ -17,18 +16,14 @@ import pytest
 
 from ncdlib import benchmarks, statistics
 
-CHANGES = """async () => {
-  const times = [], form = document.getElementById("choice");
-  const all = [["alpha", [5, 0, 3, 6]], ["target", ["cifar100", "fgsm_1", "cifar10"]], ["proxy", ["swap", "nwot"]],
-               ["convolutions", [3, 5, 2, 6]], ["norm", ["ln", "bn"]]];
-  for (let round = 0; round < 4; round++) for (const [name, values] of all) for (const value of values) {
-    const start = performance.now();
-    form.elements[name].value = value;
-    form.elements[name].dispatchEvent(new Event("input", { bubbles: true }));
-    await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));  // the frame is painted
-    times.push(performance.now() - start);
-  }
-  return times;
+CHANGES = [("alpha", [5, 0, 3, 6]), ("target", ["cifar100", "fgsm_1", "cifar10"]), ("proxy", ["swap", "nwot"])]
+CHANGES += [("convolutions", [3, 5, 2, 6]), ("norm", ["ln", "bn"])]
+CHANGE = """async ([name, value]) => {
+  const form = document.getElementById("choice"), start = performance.now();
+  form.elements[name].value = value;
+  form.elements[name].dispatchEvent(new Event("input", { bubbles: true }));
+  await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));  // the frame is painted
+  return performance.now() - start;
 }"""
 
 
@@ -161,10 +156,24 @@ def test_an_unknown_value_in_the_address_gets_a_message_and_the_default(opened):
 
 @needs_browser
 def test_a_change_is_answered_within_a_tenth_of_a_second(opened):
+    """Twice: by the time that the page works, which other work on the machine does not change, and by the clock.
+
+    By the clock, the fastest of four answers to a change counts, for the others may have waited for other work.
+    """
     page = opened()
-    page.evaluate(CHANGES)  # the engine compiles what it runs often
-    times = page.evaluate(CHANGES)
-    assert of_times.median(times) < 100, times
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    changes, worked, clock = [(name, value) for name, values in CHANGES for value in values] * 4, [], {}
+
+    def spent():
+        return next(m["value"] for m in session.send("Performance.getMetrics")["metrics"] if m["name"] == "TaskDuration")
+
+    for change in changes:
+        before = spent()
+        clock.setdefault(change, []).append(page.evaluate(CHANGE, list(change)) / 1000)
+        worked.append(spent() - before)
+    assert 0 < max(worked) < 0.1, worked
+    assert max(min(times) for times in clock.values()) < 0.1, clock
 
 
 @needs_browser
