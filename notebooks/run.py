@@ -6,7 +6,7 @@
 ./run_all.sh smoke         the same on the smallest samples
 ./run_all.sh 03 08         some notebooks only, at any profile
 ./run_all.sh test          run the tests, on all cores up to four; further arguments go to pytest
-./run_all.sh site          copy the README, all notebooks and an explorer to site/: pages that open from disk and load nothing
+./run_all.sh site          copy the README, all notebooks and an explorer to site/: pages that open from disk, load nothing
 """
 
 import argparse
