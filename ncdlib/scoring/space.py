@@ -101,11 +101,15 @@ def score_space(
         scores = file.rows.set_index(list(KEYS)).loc[wanted].reset_index()
     scores = pd.concat([scores, *(_ranks(scores, proxy) for proxy in asked.ranked)])
     scores = scores.set_index(list(KEYS)).loc[asked.keys(asked.proxies)].reset_index()
+    _warn_of_lost(scores)
+    return scores
+
+
+def _warn_of_lost(scores: pd.DataFrame) -> None:
     lost = scores[~np.isfinite(scores["score"])].groupby("proxy").size()
     if len(lost):
         told = ", ".join(f"{proxy}: {number}" for proxy, number in lost.items())
-        warnings.warn(f"scores that are not finite, of {len(scores)}: {told}", stacklevel=2)
-    return scores
+        warnings.warn(f"scores that are not finite, of {len(scores)}: {told}", stacklevel=3)
 
 
 def _tasks(asked: Request, missing: Iterable[tuple]) -> list:
