@@ -2,7 +2,6 @@
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
-import inspect
 from itertools import product
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -12,8 +11,6 @@ import torch
 from ncdlib import masking, spaces
 from ncdlib import proxies as registry
 from ncdlib.scoring.model import Setting, whole_seed
-
-NOT_SIZES = ("norm", "activation", "init", "complete")  # what `Space.build` takes besides sizes
 
 
 class Network(NamedTuple):
@@ -102,10 +99,8 @@ def request(
         raise ValueError(f"space must be a search space or its name, one of {', '.join(spaces.names())}: got {space!r}")
     space = spaces.get(space) if isinstance(space, str) else space
     by_string = {str(arch): arch for arch in (space.checked(arch) for arch in _several("archs", archs))}
-    parameters = inspect.signature(space.build).parameters.items()
-    own = {name: p.default for name, p in parameters if p.default is not p.empty}
     resolved = [
-        [own[name] if value is None else value for value in _names(f"{name}s", values, none=True)]
+        [getattr(space, name) if value is None else value for value in _names(f"{name}s", values, none=True)]
         for name, values in choices.items()
     ]
     seeds_of = _seeds(seeds, by_string)
@@ -119,11 +114,10 @@ def request(
     for name in proxies:
         if registry.get(name).reads == "ranks" and isinstance(seeds, Mapping):
             raise ValueError(f"{name!r} ranks architectures scored with the same seed: give one list of seeds for all")
-    default_size = {name: default for name, default in own.items() if name not in NOT_SIZES}
     for name, least in {"batch": 2, "resolution": 1}.items():
         shared[name] = _whole(name, shared[name], least)
     conditions = Conditions(
-        **shared, size=_size(space, size, default_size), default_size=default_size, device=_device(device)
+        **shared, size=_size(space, size, space.sizes), default_size=dict(space.sizes), device=_device(device)
     )
     found = Request(space, by_string, proxies, _alphas(alphas, conditions), tuple(networks), conditions)
     if not found.keys(proxies):

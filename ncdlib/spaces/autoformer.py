@@ -6,7 +6,7 @@ inherit from AutoFormer's supernets. A network here is what such a subnet comput
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,10 +15,7 @@ from torch import Tensor, nn
 from ncdlib import activations
 from ncdlib.spaces import blocks
 from ncdlib.spaces.base import Space
-from ncdlib.spaces.blocks import Conv2d, Linear, check_sizes
-
-if TYPE_CHECKING:
-    import matplotlib.axes
+from ncdlib.spaces.blocks import Conv2d, Linear, drop_path
 
 HEAD_DIM = 64  # width of each head's queries, keys and values, whatever the embedding
 MAX_DISTANCE = 14  # relative positions further apart than this share an entry
@@ -79,7 +76,23 @@ class AutoFormer(Space[ViT]):
 
     Sampling draws the depth, then the embedding, then the heads and the ratio of each block, all uniformly and
     independently, as AutoFormer's training does: every depth is equally likely, though most networks are deep.
+
+    The network reads images of `image` pixels a side, cut into patches of `patch`, of `channels`. A smaller image costs
+    less (64 pixels give 16 tokens instead of 196) and shrinks the position embedding only. Drop path, a regulariser of
+    training, is off: it is each block's attribute `drop_path`. `complete` changes nothing.
+
+    - `norm`: "ln" alone; there is no BatchNorm whose place another could take.
+    - `init="vit"`: AutoFormer's own, N(0, 0.02^2) for linear layers, biases zero, PyTorch's default for the patch
+      embedding. The names of `blocks.initialise` mean what they mean everywhere. Class token, positions and relative
+      positions are N(0, 0.02^2) whatever `init`.
+
+    The benchmark's `flops_m`, 1 to 6 percent below the multiply-adds done here, is no exact count: it takes 198 tokens
+    in the blocks and 197 at the head where there are 197 and one, adds LayerNorm, and has a formula of its own for the
+    relative positions.
     """
+
+    sizes: ClassVar = {"image": 224, "patch": 16, "classes": 1000, "channels": 3}
+    norm, activation, init = "ln", "gelu", "vit"
 
     def __init__(self, size: str) -> None:
         if size not in CHOICES:
@@ -127,52 +140,23 @@ class AutoFormer(Space[ViT]):
         """Linear layers of the blocks, which stand in for convolutions: four a block (qkv, proj, fc1, fc2)."""
         return 4 * arch.depth
 
-    def build(
-        self,
-        arch: ViT | str,
-        norm: str = "ln",
-        activation: str = "gelu",
-        *,
-        init: str = "vit",
-        complete: bool = True,
-        image: int = 224,
-        patch: int = 16,
-        classes: int = 1000,
-        channels: int = 3,
+    def network(
+        self, arch: ViT, norm: str, activation: str, complete: bool, *, image: int, patch: int, classes: int, channels: int
     ) -> nn.Module:
-        """The network for images of `image` = 224 pixels a side, cut into patches of `patch` = 16.
-
-        A smaller image costs less (64 pixels give 16 tokens instead of 196) and shrinks the position embedding only.
-        Drop path, a regulariser of training, is off: it is each block's attribute `drop_path`. `complete` changes nothing.
-
-        - `norm`: "ln" alone; there is no BatchNorm whose place another could take.
-        - `init="vit"`: AutoFormer's own, N(0, 0.02^2) for linear layers, biases zero, PyTorch's default for the patch
-          embedding. The names of `blocks.initialise` mean what they mean everywhere. Class token, positions and relative
-          positions are N(0, 0.02^2) whatever `init`.
-
-        The benchmark's `flops_m`, 1 to 6 percent below the multiply-adds done here, is no exact count: it takes 198 tokens
-        in the blocks and 197 at the head where there are 197 and one, adds LayerNorm, and has a formula of its own for the
-        relative positions.
-        """
         if norm != "ln":
             raise ValueError(f"norm {norm!r} takes BatchNorm's place, but a vision transformer has LayerNorm only: use 'ln'")
-        if init not in INITS:
-            raise ValueError(f"unknown initialisation {init!r}: use one of {', '.join(INITS)}")
-        check_sizes(image=image, patch=patch, classes=classes, channels=channels)
         if image % patch:
             raise ValueError(f"image must be a multiple of patch = {patch}, got {image}: try {-(-image // patch) * patch}")
-        network = VisionTransformer(self.parse(str(arch)), activation, image // patch, patch, classes, channels)
+        return VisionTransformer(self.parse(str(arch)), activation, image // patch, patch, classes, channels)
+
+    def initialise(self, network: nn.Module, init: str) -> None:
+        """Draw the weights: see `VisionTransformer.initialise`."""
         network.initialise(init)
-        return network
 
-    def draw(self, arch: ViT, ax: "matplotlib.axes.Axes") -> None:
-        from ncdlib.spaces import drawing  # here, because it loads matplotlib
-
-        layers = [
-            (f"{heads} heads, MLP {ratio:g}", float(arch.embed * ratio))
-            for heads, ratio in zip(arch.heads, arch.ratios, strict=True)
-        ]
-        drawing.stack(ax, [("patches", float(arch.embed)), *layers], title=f"embedding {arch.embed}")
+    def picture(self, arch: ViT) -> tuple:
+        plan = zip(arch.heads, arch.ratios, strict=True)
+        layers = [(f"{heads} heads, MLP {ratio:g}", float(arch.embed * ratio)) for heads, ratio in plan]
+        return "stack", [("patches", float(arch.embed)), *layers], f"embedding {arch.embed}"
 
 
 class VisionTransformer(nn.Module):
@@ -201,22 +185,20 @@ class VisionTransformer(nn.Module):
         x = self.norm(self.blocks(x))
         return self.head(x[:, 1:].mean(1))
 
-    @torch.no_grad()
     def initialise(self, init: str) -> None:
         """Draw all weights from torch's global generator: layers first, then tokens and positions. Nothing on "meta".
 
         The published truncated normal is cut at 2, a hundred standard deviations: a normal distribution.
         """
-        if self.position.is_meta:
-            return
+        if init not in INITS:
+            raise ValueError(f"unknown initialisation {init!r}: use one of {', '.join(INITS)}")
         blocks.initialise(self.patch if init == "vit" else self, "default" if init == "vit" else init)
-        for layer in self.modules():
-            if init == "vit" and isinstance(layer, nn.Linear):
-                layer.weight.normal_(std=0.02)
-                layer.bias.zero_()
+        linear = [m for m in self.modules() if isinstance(m, nn.Linear) and init == "vit"]
         tables = [p for m in self.modules() if isinstance(m, RelativePosition) for p in m.parameters()]
-        for parameter in (self.class_token, self.position, *tables):
-            parameter.normal_(std=0.02)
+        for weight in (*(layer.weight for layer in linear), self.class_token, self.position, *tables):
+            nn.init.normal_(weight, std=0.02)
+        for layer in linear:
+            nn.init.zeros_(layer.bias)
 
 
 class Block(nn.Module):
@@ -236,14 +218,9 @@ class Block(nn.Module):
         self.drop_path = 0.0
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self._dropped(self.attention(self.norm1(x)))
-        return x + self._dropped(self.fc2(self.activation(self.fc1(self.norm2(x)))))
-
-    def _dropped(self, branch: Tensor) -> Tensor:
-        if not self.training or self.drop_path == 0:
-            return branch
-        stays = branch.new_empty(len(branch), 1, 1).bernoulli_(1 - self.drop_path)
-        return branch * stays / (1 - self.drop_path)
+        drop = self.drop_path if self.training else 0.0
+        x = x + drop_path(self.attention(self.norm1(x)), drop)
+        return x + drop_path(self.fc2(self.activation(self.fc1(self.norm2(x)))), drop)
 
 
 class Attention(nn.Module):

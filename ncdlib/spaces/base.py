@@ -2,10 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from torch import nn
+
+from ncdlib.spaces.blocks import check_sizes, initialise
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -16,10 +18,13 @@ Arch = TypeVar("Arch", bound=Hashable)
 class Space(ABC, Generic[Arch]):
     """A set of architectures that can be drawn from, read, built, counted and drawn.
 
-    An architecture is hashable, and `str(arch)` is the native string of its benchmark.
+    An architecture is hashable, and `str(arch)` is the native string of its benchmark. A space says in its documentation
+    what its `sizes` mean.
     """
 
     name: str
+    sizes: ClassVar[dict[str, Any]]  # what else `build` takes, with the published values
+    norm, activation, init = "bn", "relu", "default"  # what `build` takes where they are None
 
     @abstractmethod
     def sample(self, rng: np.random.Generator) -> Arch:
@@ -43,30 +48,56 @@ class Space(ABC, Generic[Arch]):
             )
         return arch
 
-    @abstractmethod
     def build(
         self,
         arch: Arch | str,
-        norm: str = "bn",
-        activation: str = "relu",
+        norm: str | None = None,
+        activation: str | None = None,
         *,
-        init: str = "default",
+        init: str | None = None,
         complete: bool = True,
-        **size: int,
+        **size: object,
     ) -> nn.Module:
-        """A network at initialisation, decided by `torch.manual_seed`; every `size` defaults to the published one.
+        """A network at initialisation, decided by `torch.manual_seed`; what is not given is as published.
 
-        - `norm`: a name of `rescaling.make`; `activation`: a name of `activations.make`; `init`: of `blocks.initialise`.
+        - `norm`: a name of `rescaling.make`; `activation`: a name of `activations.make`; `init`: of `initialise`.
         - `complete=False`: the space may leave out work that cannot change the output. Activations record as before, so
           the codes are the same; the FLOPs are not.
+        - `size`: any of `sizes`.
 
         Under `torch.device("meta")` it builds without memory, for counting.
         """
+        for name in size:
+            if name not in self.sizes:
+                raise ValueError(f"{self.name} has no size {name!r}: use {', '.join(self.sizes)}")
+        size = {**self.sizes, **size}
+        check_sizes(**{name: value for name, value in size.items() if type(self.sizes[name]) is int})
+        arch = self.parse(arch) if isinstance(arch, str) else arch
+        norm = self.norm if norm is None else norm
+        activation = self.activation if activation is None else activation
+        network = self.network(arch, norm, activation, complete, **size)
+        self.initialise(network, self.init if init is None else init)
+        return network
+
+    @abstractmethod
+    def network(self, arch: Arch, norm: str, activation: str, complete: bool, **size: Any) -> nn.Module:  # noqa: ANN401
+        """The network of `build`, whose weights wait for `initialise`."""
+
+    def initialise(self, network: nn.Module, init: str) -> None:
+        """Draw the weights: see `blocks.initialise`."""
+        initialise(network, init)
 
     @abstractmethod
     def convolutions(self, arch: Arch) -> int:
         """Number of convolutions that the architecture chooses."""
 
     @abstractmethod
+    def picture(self, arch: Arch) -> tuple:
+        """What `draw` shows: the name of a function of `drawing`, and what it takes after the axes."""
+
     def draw(self, arch: Arch, ax: "matplotlib.axes.Axes") -> None:
         """Draw the architecture into `ax`."""
+        from ncdlib.spaces import drawing  # here, because it loads matplotlib
+
+        kind, *shown = self.picture(arch)
+        getattr(drawing, kind)(ax, *shown)

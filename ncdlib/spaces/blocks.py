@@ -1,7 +1,5 @@
 """Building blocks that the search spaces share, and the initialisations of a network."""
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor, nn
 
@@ -61,39 +59,50 @@ class ReLUConvBN(nn.Module):
         return self.norm(self.conv(self.activation(x)))
 
 
-class EdgeCell(nn.Module):
-    """A cell of four nodes, the first its input: node j is the sum over i < j of the operation on edge i>j of node i.
+class ResidualBlock(nn.Module):
+    """Two ReLU-Conv-BN 3x3, the first with the stride, added to a shortcut of the input."""
 
-    `edges` are (i, j, operation or None, whether its output is needed): where it is not, only its activation is called,
-    so that its code still counts. A node that nothing reaches is zero, with `c_out` channels and 1 / `stride` of the side.
-    """
-
-    def __init__(self, edges: Iterable[tuple[int, int, nn.Module | None, bool]], c_out: int, stride: int = 1) -> None:
+    def __init__(self, c_in: int, c_out: int, stride: int, norm: str, activation: str, shortcut: nn.Module) -> None:
         super().__init__()
-        self.c_out, self.stride = c_out, stride
-        self.edges = nn.ModuleDict()
-        self.plan: list[tuple[int, int, str, bool]] = []
-        for i, j, operation, needed in edges:
-            if operation is not None:
-                self.edges[f"{i}>{j}"] = operation
-                self.plan.append((i, j, f"{i}>{j}", needed))
+        self.conv_a = ReLUConvBN(c_in, c_out, 3, stride, norm, activation)
+        self.conv_b = ReLUConvBN(c_out, c_out, 3, 1, norm, activation)
+        self.downsample = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        nodes: list[Tensor | None] = [x, None, None, None]  # None stands for zeros
-        for i, j, name, needed in self.plan:
-            if nodes[i] is None:
-                nodes[i] = self.zeros(x)
-            operation = self.edges[name]
-            if needed:
-                y = operation(nodes[i])
-                nodes[j] = y if nodes[j] is None else nodes[j] + y
-            elif hasattr(operation, "activation"):
-                operation.activation(nodes[i])
-        return self.zeros(x) if nodes[3] is None else nodes[3]
+        return self.downsample(x) + self.conv_b(self.conv_a(x))
 
-    def zeros(self, x: Tensor) -> Tensor:
-        """A node that nothing reaches."""
-        return x.new_zeros(len(x), self.c_out, *(-(-side // self.stride) for side in x.shape[2:]))
+
+class FactorizedReduce(nn.Module):
+    """A skip that changes the shape: activation, two 1x1 convolutions side by side, the second a pixel further, BN.
+
+    With stride 2 no position is lost. In TransNAS-Bench-101 it takes the stride as given, also 1.
+    """
+
+    def __init__(self, c_in: int, c_out: int, stride: int, norm: str, activation: str) -> None:
+        super().__init__()
+        self.activation = activations.make(activation)
+        self.even = Conv2d(c_in, c_out // 2, 1, stride, bias=False)
+        self.odd = Conv2d(c_in, c_out // 2, 1, stride, bias=False)
+        self.norm = rescaling.make(norm, c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.activation(x)
+        return self.norm(torch.cat([self.even(x), self.odd(self.shifted(x))], dim=1))
+
+    def shifted(self, x: Tensor) -> Tensor:
+        """x without its first row and column, with zeros after its last ones."""
+        return nn.functional.pad(x, (-1, 1, -1, 1))
+
+
+def conv_norm(c_in: int, c_out: int, kernel: int, stride: int, norm: str, groups: int = 1) -> nn.Sequential:
+    """Convolution without bias, normalisation."""
+    convolution = Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
+    return nn.Sequential(convolution, rescaling.make(norm, c_out))
+
+
+def drop_path(x: Tensor, p: float) -> Tensor:
+    """x with each image set to zero with probability p and else divided by 1 - p (Huang et al. 2016, arXiv:1603.09382)."""
+    return x if p == 0 else x * x.new_empty(len(x), *[1] * (x.dim() - 1)).bernoulli_(1 - p) / (1 - p)
 
 
 def check_sizes(**sizes: int) -> None:

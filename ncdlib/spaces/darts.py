@@ -3,13 +3,13 @@
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+import re
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from torch import nn
 
 from ncdlib.spaces.base import Space
-from ncdlib.spaces.blocks import check_sizes, initialise
 from ncdlib.spaces.darts_network import Network
 
 if TYPE_CHECKING:
@@ -64,11 +64,26 @@ class DARTS(Space[Genotype]):
     Sampling is uniform over the cells that the published search can return: each node reads two distinct earlier nodes, and
     no edge carries `none`. Cells that are parsed may hold `none`, and a node of theirs may read one node twice: 811 of the
     1,000 cells published with SWAP (Peng et al. 2024, arXiv:2403.04161) do.
+
+    The network is the one that is trained on CIFAR-10; images have sides divisible by 4. Sizes:
+
+    - `channels`: of a node in the first cells, doubled by each reduction cell. `layers`: cells; those at one and two
+      thirds of the depth are reduction cells. The search itself uses 16 and 8, a size to score at; 8 and 3 is a small one
+      with both reductions.
+    - `auxiliary`: in training mode the network then returns (logits, logits of the auxiliary head after the second
+      reduction cell), and reads images of 32x32; the published loss weighs the second by 0.4. Leave it out to score.
+    - `drop_path`: probability to drop an edge other than an identity for an image, in training mode. It is an attribute
+      of the network, which the published training raises linearly from 0 to 0.2 over the epochs.
+    - `stem`: "imagenet" halves the images three times before the first cell, so that their sides must be divisible by
+      32, and its auxiliary head reads images of 224x224; published at `channels=48, layers=14, classes=1000`.
+
+    `complete=False` changes nothing: every node reaches the output through the concatenation.
     """
 
     name = "darts"
-    channels = 36  # published width and depth of the network that is trained on CIFAR-10
-    layers = 20
+    sizes: ClassVar = {
+        "channels": 36, "layers": 20, "classes": 10, "auxiliary": False, "drop_path": 0.0, "stem": "cifar",
+    }  # fmt: skip
     distinct = False  # whether the two inputs of a node must differ in a cell that is read
 
     def allowed(self, kind: Kind, source: int, target: int) -> tuple[str, ...]:
@@ -121,54 +136,22 @@ class DARTS(Space[Genotype]):
         """
         return sum(CONVOLUTIONS.get(op[:3], 0) for op, _ in arch.normal + arch.reduce)
 
-    def build(
-        self,
-        arch: Genotype | str,
-        norm: str = "bn",
-        activation: str = "relu",
-        *,
-        init: str = "default",
-        complete: bool = True,
-        channels: int | None = None,
-        layers: int | None = None,
-        classes: int = 10,
-        auxiliary: bool = False,
-        drop_path: float = 0.0,
-        stem: str = "cifar",
-    ) -> nn.Module:
-        """The network that is trained on CIFAR-10; images have sides divisible by 4.
-
-        - `channels`: of a node in the first cells, doubled by each reduction cell. `layers`: cells; those at one and two
-          thirds of the depth are reduction cells. None is the space's published value: 36 and 20, but 16 and 20 in S2 and
-          S4. The search itself uses 16 and 8, a size to score at; 8 and 3 is a small one with both reductions.
-        - `auxiliary`: in training mode the network then returns (logits, logits of the auxiliary head after the second
-          reduction cell), and reads images of 32x32; the published loss weighs the second by 0.4. Leave it out to score.
-        - `drop_path`: probability to drop an edge other than an identity for an image, in training mode. It is an attribute
-          of the network, which the published training raises linearly from 0 to 0.2 over the epochs.
-        - `stem`: "imagenet" halves the images three times before the first cell, so that their sides must be divisible by
-          32, and its auxiliary head reads images of 224x224; published at `channels=48, layers=14, classes=1000`.
-
-        `complete=False` changes nothing: every node reaches the output through the concatenation.
-        """
-        arch = self.parse(arch) if isinstance(arch, str) else arch
+    def network(self, arch: Genotype, norm: str, activation: str, complete: bool, **size: Any) -> nn.Module:  # noqa: ANN401
         self.check(arch)
-        channels = self.channels if channels is None else channels
-        layers = self.layers if layers is None else layers
-        check_sizes(channels=channels, layers=layers, classes=classes)
-        if not 0 <= drop_path < 1:
-            raise ValueError(f"drop_path is a probability from 0 up to, not including, 1: got {drop_path!r}")
-        if stem not in STEMS:
-            raise ValueError(f"unknown stem {stem!r}: use one of {', '.join(STEMS)}")
-        if stem == "imagenet" and channels < 2:
-            raise ValueError(f"the stem of ImageNet halves the channels, so there must be at least 2: got {channels}")
-        cells = {kind: list(arch.edges(kind)) for kind in KINDS}
-        network = Network(cells, norm, activation, channels, layers, classes, auxiliary, drop_path, stem)
-        initialise(network, init)
-        return network
+        if not 0 <= size["drop_path"] < 1:
+            raise ValueError(f"drop_path is a probability from 0 up to, not including, 1: got {size['drop_path']!r}")
+        if size["stem"] not in STEMS:
+            raise ValueError(f"unknown stem {size['stem']!r}: use one of {', '.join(STEMS)}")
+        if size["stem"] == "imagenet" and size["channels"] < 2:
+            raise ValueError(
+                f"the stem of ImageNet halves the channels, so there must be at least 2: got {size['channels']}"
+            )
+        return Network({kind: list(arch.edges(kind)) for kind in KINDS}, norm, activation, **size)
 
-    def draw(self, arch: Genotype, ax: "matplotlib.axes.Axes") -> None:
-        """Draw the normal cell; `draw_cell` draws either."""
-        self.draw_cell(arch, "normal", ax)
+    def picture(self, arch: Genotype, kind: str = "normal") -> tuple:
+        edges = [edge for edge in arch.edges(kind) if edge[2] != "none"] + [(node, 6, "") for node in NODES]
+        names = {0: "c[k-2]", 1: "c[k-1]", **{node: str(node) for node in NODES}, 6: "c[k]"}
+        return "cell", edges, names, {"normal": "normal cell", "reduce": "reduction cell"}[kind]
 
     def draw_cell(self, arch: Genotype, kind: str, ax: "matplotlib.axes.Axes") -> None:
         """Draw the "normal" or the "reduce" cell, without edges that carry `none`; the last node is the concatenation."""
@@ -176,44 +159,43 @@ class DARTS(Space[Genotype]):
 
         if kind not in KINDS:
             raise ValueError(f"unknown cell {kind!r}: use one of {', '.join(KINDS)}")
-        edges = [edge for edge in arch.edges(kind) if edge[2] != "none"] + [(node, 6, "") for node in NODES]
-        names = {0: "c[k-2]", 1: "c[k-1]", **{node: str(node) for node in NODES}, 6: "c[k]"}
-        drawing.cell(ax, edges, names, {"normal": "normal cell", "reduce": "reduction cell"}[kind])
+        drawing.cell(ax, *self.picture(arch, kind)[1:])
 
 
 def _read(text: str) -> Genotype:
     """Parse the literal form Genotype(normal=[...], normal_concat=..., reduce=[...], reduce_concat=...)."""
     if not isinstance(text, str):
         raise ValueError(f"expected a string, got {text!r}")
-    text = text.strip()
+    other = f"{text[:200]!r} is not of the form Genotype(normal=[...], ...)"
     try:
-        call = ast.parse(text, mode="eval").body
+        call = ast.parse(re.sub(r"range\(2, *6\)", "[2, 3, 4, 5]", text.strip()), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # what Python's parser raises on hostile text
-        raise ValueError(f"{text[:200]!r} is not of the form Genotype(normal=[...], ...)") from None
-    match call:
-        case ast.Call(func=ast.Name(id="Genotype"), args=[], keywords=keywords):
-            names = [str(keyword.arg) for keyword in keywords]
-        case _:
-            raise ValueError(f"{text[:200]!r} is not of the form Genotype(normal=[...], ...)")
+        raise ValueError(other) from None
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.func.id != "Genotype" or call.args:
+        raise ValueError(other)
+    names = [str(keyword.arg) for keyword in call.keywords]
     if sorted(names) != sorted(FIELDS):
         raise ValueError(f"a genotype has the fields {', '.join(FIELDS)}, each once: got {', '.join(names) or 'none'}")
-    parts = {keyword.arg: keyword.value for keyword in keywords}
+    fields = {keyword.arg: _literal(keyword.value) for keyword in call.keywords}
     for kind in KINDS:
-        concat = ast.get_source_segment(text, parts[f"{kind}_concat"])
-        if "".join(concat.split()) not in ("range(2,6)", "[2,3,4,5]", "(2,3,4,5)"):
-            raise ValueError(f"{kind}_concat must be range(2, 6), all four nodes: got {concat[:200]}")
-    return Genotype(**{kind: _pairs(text, parts[kind], kind) for kind in KINDS})
+        concat, pairs = fields[f"{kind}_concat"], fields[kind]
+        if concat not in ([2, 3, 4, 5], (2, 3, 4, 5)):
+            raise ValueError(f"{kind}_concat must be range(2, 6), all four nodes: got {str(concat)[:200]}")
+        if not isinstance(pairs, list | tuple) or not all(map(_is_pair, pairs)):
+            raise ValueError(f"{kind} must hold pairs such as ('sep_conv_3x3', 0): got {str(pairs)[:400]}")
+    return Genotype(*(tuple(map(tuple, fields[kind])) for kind in KINDS))
 
 
-def _pairs(text: str, node: ast.expr, kind: str) -> tuple[tuple[str, int], ...]:
-    if not isinstance(node, ast.List | ast.Tuple):
-        raise ValueError(f"{kind} must be a list of pairs: got {ast.get_source_segment(text, node)[:200]}")
-    pairs = []
-    for item in node.elts:
-        match item:
-            case ast.Tuple(elts=[ast.Constant(value=str() as op), ast.Constant(value=int() as source)]):
-                pairs.append((op, source))
-            case _:
-                part = ast.get_source_segment(text, item)[:200]
-                raise ValueError(f"{kind} must hold pairs such as ('sep_conv_3x3', 0): got {part}")
-    return tuple(pairs)
+def _literal(node: ast.expr) -> object:
+    """The value of a literal, else its text, which no field takes."""
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, MemoryError, RecursionError):
+        return ast.unparse(node)
+
+
+def _is_pair(item: object) -> bool:
+    match item:
+        case str(), int():
+            return isinstance(item, list | tuple)
+    return False

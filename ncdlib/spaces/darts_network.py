@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ncdlib import activations, rescaling
-from ncdlib.spaces.blocks import AvgPool2d, Conv2d, Linear, ReLUConvBN
+from ncdlib.spaces.blocks import AvgPool2d, Conv2d, FactorizedReduce, Linear, ReLUConvBN, conv_norm, drop_path
 
 Edges = Sequence[tuple[int, int, str]]  # (source, target, operator), two for each of the nodes 2 to 5
 
@@ -36,13 +36,13 @@ class Network(nn.Module):
         if stem == "imagenet":
             before, last = channels, channels
             self.stem = nn.Sequential(
-                *conv_norm(3, channels // 2, 2, norm),
+                *conv_norm(3, channels // 2, 3, 2, norm),
                 activations.make(activation),
-                *conv_norm(channels // 2, channels, 2, norm),
+                *conv_norm(channels // 2, channels, 3, 2, norm),
             )
-            self.halved = nn.Sequential(activations.make(activation), *conv_norm(channels, channels, 2, norm))
+            self.halved = nn.Sequential(activations.make(activation), *conv_norm(channels, channels, 3, 2, norm))
         else:
-            self.stem = nn.Sequential(*conv_norm(3, last, 1, norm))
+            self.stem = conv_norm(3, last, 3, 1, norm)
         self.cells = nn.ModuleList()
         self.auxiliary = None
         reductions = (layers // 3, 2 * layers // 3)
@@ -90,7 +90,7 @@ class Cell(nn.Module):
     ) -> None:
         super().__init__()
         # `after` a reduction cell or ImageNet's stem, the first of the two inputs has twice the resolution.
-        narrow = FactorizedReduce(before, c, norm, activation) if after else None
+        narrow = Halved(before, c, 2, norm, activation) if after else None
         self.preprocess0 = narrow or ReLUConvBN(before, c, 1, 1, norm, activation)
         self.preprocess1 = ReLUConvBN(last, c, 1, 1, norm, activation)
         self.sources = [source for source, _, _ in edges]
@@ -102,18 +102,12 @@ class Cell(nn.Module):
         nodes = [self.preprocess0(before), self.preprocess1(last)]
         ends: list[Tensor] = []
         for source, edge in zip(self.sources, self.edges, strict=True):
-            ends.append(drop_path(edge, edge(nodes[source]), drop))
+            end = edge(nodes[source])
+            ends.append(end if isinstance(edge, nn.Identity) else drop_path(end, drop))
             if len(ends) == 2:
                 nodes.append(ends[0] + ends[1])
                 ends = []
         return torch.cat(nodes[2:], dim=1)
-
-
-def drop_path(edge: nn.Module, x: Tensor, p: float) -> Tensor:
-    """x with each image set to zero with probability p and else divided by 1 - p; an identity edge is never dropped."""
-    if p == 0 or isinstance(edge, nn.Identity):
-        return x
-    return x * x.new_empty(len(x), 1, 1, 1).bernoulli_(1 - p) / (1 - p)
 
 
 def operation(op: str, c: int, stride: int, norm: str, activation: str) -> nn.Module:
@@ -124,7 +118,7 @@ def operation(op: str, c: int, stride: int, norm: str, activation: str) -> nn.Mo
         case "noise":
             return Noise(stride)
         case "skip_connect":
-            return nn.Identity() if stride == 1 else FactorizedReduce(c, c, norm, activation)
+            return nn.Identity() if stride == 1 else Halved(c, c, 2, norm, activation)
         case "max_pool_3x3":
             return nn.MaxPool2d(3, stride, padding=1)
         case "avg_pool_3x3":
@@ -146,19 +140,11 @@ def separable(c: int, kernel: int, stride: int, dilation: int, norm: str, activa
     )
 
 
-class FactorizedReduce(nn.Module):
-    """Half the resolution without a loss of positions: two 1x1 convolutions of stride 2, the second one pixel further on."""
+class Halved(FactorizedReduce):
+    """A skip of stride 2. Sides are even, so that nothing is padded (a mask has the size of what a convolution reads)."""
 
-    def __init__(self, c_in: int, c_out: int, norm: str, activation: str) -> None:
-        super().__init__()
-        self.activation = activations.make(activation)
-        self.even = Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
-        self.odd = Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
-        self.norm = rescaling.make(norm, c_out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.activation(x)
-        return self.norm(torch.cat([self.even(x), self.odd(x[:, :, 1:, 1:])], dim=1))
+    def shifted(self, x: Tensor) -> Tensor:
+        return x[:, :, 1:, 1:]
 
 
 class Zero(nn.Module):
@@ -182,11 +168,6 @@ class Noise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         shape = x[:, :, :: self.stride, :: self.stride].shape
         return torch.randn(shape, dtype=x.dtype, device=x.device)  # the same draws in every memory layout of x
-
-
-def conv_norm(c_in: int, c_out: int, stride: int, norm: str) -> tuple[nn.Module, nn.Module]:
-    """A 3x3 convolution without bias, normalisation."""
-    return Conv2d(c_in, c_out, 3, stride, padding=1, bias=False), rescaling.make(norm, c_out)
 
 
 class AuxiliaryHead(nn.Sequential):

@@ -1,6 +1,7 @@
-"""Drawings of architectures: a cell as a graph, a chain of blocks as a stack.
+"""Drawings of architectures: a cell as a graph, a chain of blocks as bars.
 
-Lengths are in ems of the labels' font: one em is the font size, so that what is laid out apart stays apart when printed.
+Lengths in a graph are in ems of the labels' font: one em is the font size, so that what is laid out apart stays apart when
+printed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ import numpy as np
 
 from ncdlib.spaces.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
 
-LARGEST, READABLE = 11.0, 7.5  # font sizes in points
+LARGEST = 11.0  # font size in points
 HEAD = "-|>,head_length=0.5,head_width=0.25"
 
 
@@ -92,31 +93,17 @@ def cell(ax: matplotlib.axes.Axes, edges: Sequence[tuple[int, int, str]], nodes:
 
 
 def stack(ax: matplotlib.axes.Axes, blocks: Sequence[tuple[str, float]], title: str = "") -> None:
-    """Draw a chain of blocks (label, number) from input to output, left to right.
-
-    A block's extent across the chain grows with the square root of its number (say, channels), which is printed below it.
-    Labels are turned upright where they would be too small to read.
-    """
+    """Draw a chain of blocks (label, number) from input to output, left to right: bars as high as their numbers."""
     if not blocks:
         raise ValueError("a stack needs at least one block, e.g. [('stem', 16), ('stage 1', 32)]")
-    labels, numbers = [short(label) for label, _ in blocks], [f"{number:g}" for _, number in blocks]
-    largest = max(number for _, number in blocks) or 1
-
-    def layout(upright: bool) -> tuple[float, float, float]:
-        extent = max(map(_width, labels)) + 1, 2.0
-        width, low = reversed(extent) if upright else extent  # of the smallest block
-        width = max(width, *map(_width, numbers))
-        return width, low, _fit(ax, (0, len(blocks) * (width + 1.5) - 1.5), (-0.8 * low - 2, 0.8 * low + 1))
-
-    upright = max((False, True), key=lambda upright: min(layout(upright)[2], READABLE))
-    width, low, size = layout(upright)
-    for k, ((label, number), text) in enumerate(zip(blocks, labels, strict=True)):
-        x, height = k * (width + 1.5) + width / 2, low * (1 + 0.6 * (max(number, 0) / largest) ** 0.5)
-        _box(ax, text, (x, 0), (width, height), style(label)[0], size, upright)
-        ax.text(x, -height / 2 - 0.3, numbers[k], ha="center", va="top", fontsize=0.9 * size, color=GREY)
-        if k:
-            ends = (x - width / 2 - 1.5, 0), (x - width / 2, 0)
-            ax.add_patch(FancyArrowPatch(*ends, arrowstyle="-|>", mutation_scale=size, shrinkA=0, shrinkB=0, color=GREY))
+    labels, numbers = zip(*blocks, strict=True)
+    colours = [style(label)[0] for label in labels]
+    bars = ax.bar(range(len(blocks)), numbers, color=[to_rgba(colour, 0.15) for colour in colours], edgecolor=colours)
+    ax.bar_label(bars, fmt="{:g}", padding=2, rotation=90, fontsize=9, color=GREY)
+    ax.set_xticks(range(len(blocks)), map(short, labels), rotation=90)
+    ax.set_yticks([])
+    ax.margins(y=0.25)  # for the numbers
+    ax.spines[:].set_visible(False)
     ax.set_title(title)
 
 
@@ -187,9 +174,8 @@ def _edge(ax: matplotlib.axes.Axes, points: Sequence[tuple[float, float]], opera
 
 
 def _box(
-    ax: matplotlib.axes.Axes, label: str, centre: tuple[float, float], extent: tuple[float, float], colour: str, size: float,
-    upright: bool = False,
-) -> None:  # fmt: skip
+    ax: matplotlib.axes.Axes, label: str, centre: tuple[float, float], extent: tuple[float, float], colour: str, size: float
+) -> None:
     (x, y), (width, height) = centre, extent
     ax.add_patch(
         FancyBboxPatch(
@@ -197,5 +183,4 @@ def _box(
             facecolor=to_rgba(colour, 0.15), edgecolor=colour, linewidth=0.16 * size, zorder=2,
         )
     )  # fmt: skip
-    rotation = 90 if upright else 0
-    ax.text(x, y, label, ha="center", va="center", fontsize=size, linespacing=1, rotation=rotation, zorder=3)
+    ax.text(x, y, label, ha="center", va="center", fontsize=size, linespacing=1, zorder=3)

@@ -6,26 +6,17 @@ seventeen blocks for ImageNet and has no ground truth.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor, nn
 
-from ncdlib import activations, rescaling
+from ncdlib import activations
 from ncdlib.spaces.base import Space
-from ncdlib.spaces.blocks import Conv2d, Linear, check_sizes, initialise
+from ncdlib.spaces.blocks import Linear, conv_norm
 
-if TYPE_CHECKING:
-    import matplotlib.axes
-
-KINDS = ("identity", "3x3, ratio 3", "5x5, ratio 6")  # what the digits 0, 1, 2 of NAS-Bench-Macro stand for
-KERNEL_RATIO = {1: (3, 3), 2: (5, 6)}
-MACRO_STAGES = (2, 3, 3)  # blocks a stage; the first doubles channels and halves resolution
-MACRO_STRIDES = tuple(2 if block == 0 else 1 for blocks in MACRO_STAGES for block in range(blocks))
-
-RATIOS = (1, 2, 4, 6)
+PUBLISHED = "1" + "6" * 16  # MobileNetV2 itself
 V2_STAGES = (
     (16, 1, 1),
     (24, 2, 2),
@@ -35,180 +26,109 @@ V2_STAGES = (
     (160, 3, 2),
     (320, 1, 1),
 )  # channels, blocks, stride
-V2_BLOCKS = tuple((c, stride if i == 0 else 1) for c, blocks, stride in V2_STAGES for i in range(blocks))
-PUBLISHED = "1" + "6" * 16  # MobileNetV2 itself
 
 
-@dataclass(frozen=True)
-class MacroCode:
-    """Eight blocks in order: 0 identity, 1 inverted residual 3x3 with ratio 3, 2 inverted residual 5x5 with ratio 6."""
+class Chain(Space[str]):
+    """What the two spaces share. An architecture is its native string, a digit a block; sampling is uniform over strings."""
 
-    kinds: tuple[int, ...]
+    kinds: ClassVar[dict[str, tuple[int, int] | None]]  # of each digit: kernel and expansion ratio, or None, the identity
+    blocks: tuple[tuple[int, int], ...]  # channels, where the stem has 32, and stride
+    stem: tuple[str, int]  # its label and stride
+    example: str
 
-    def __post_init__(self) -> None:
-        _check(self.kinds, len(MACRO_STRIDES), range(len(KINDS)), "NAS-Bench-Macro code", "02012100")
+    def sample(self, rng: np.random.Generator) -> str:
+        digits = list(self.kinds)
+        return "".join(digits[i] for i in rng.integers(len(digits), size=len(self.blocks)))
 
-    def __str__(self) -> str:
-        return "".join(map(str, self.kinds))
+    def enumerate(self) -> Iterator[str]:
+        """All architectures, the last block turning fastest."""
+        return map("".join, product(self.kinds, repeat=len(self.blocks)))
 
-    @property
-    def convolutions(self) -> int:
-        return sum(3 if kind else int(stride == 2) for kind, stride in zip(self.kinds, MACRO_STRIDES, strict=True))
-
-
-@dataclass(frozen=True)
-class ExpansionRatios:
-    """The expansion ratio of each of MobileNetV2's 17 blocks, in order; the native string is one digit a block."""
-
-    ratios: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        _check(self.ratios, len(V2_BLOCKS), RATIOS, "MobileNetV2 string of expansion ratios", PUBLISHED)
-
-    def __str__(self) -> str:
-        return "".join(map(str, self.ratios))
-
-    @property
-    def convolutions(self) -> int:
-        return sum(2 if ratio == 1 else 3 for ratio in self.ratios)
-
-
-def _check(digits: tuple[int, ...], length: int, allowed: range | tuple[int, ...], what: str, example: str) -> None:
-    if len(digits) != length:
-        raise ValueError(f"a {what} has {length} digits, got {len(digits)}: {digits}; a good one is {example}")
-    for position, digit in enumerate(digits):
-        if digit not in allowed:
-            choices = ", ".join(map(str, allowed))
+    def parse(self, text: str) -> str:
+        if not isinstance(text, str):
             raise ValueError(
-                f"digit {position} of a {what} must be one of {choices}, got {digit!r}; a good one is {example}"
+                f"expected a string such as {self.example!r}, got {text!r}: a table read without dtype=str loses its "
+                "leading zeros"
             )
+        good = f"a good one is {self.example}"
+        if not (text.isascii() and text.isdigit()):
+            raise ValueError(f"{text!r} is no architecture of {self.name}, which is digits alone: {good}")
+        if len(text) != len(self.blocks):
+            raise ValueError(f"{text!r} has {len(text)} digits, not {len(self.blocks)}, one a block: {good}")
+        for position, digit in enumerate(text):
+            if digit not in self.kinds:
+                raise ValueError(f"digit {position} of {text!r} must be one of {', '.join(self.kinds)}, got {digit}; {good}")
+        return text
 
-
-def _digits(text: object, what: str, example: str) -> tuple[int, ...]:
-    if not isinstance(text, str):
-        raise ValueError(
-            f"expected a string such as {example!r}, got {text!r}: a table read without dtype=str loses its leading zeros"
+    def convolutions(self, arch: str) -> int:
+        """Three for an inverted residual block, two where its ratio is 1; one for an identity that changes shape."""
+        kinds = [self.kinds[digit] for digit in arch]
+        return sum(
+            (2 if kind[1] == 1 else 3) if kind else int(stride == 2)
+            for kind, (_, stride) in zip(kinds, self.blocks, strict=True)
         )
-    if not (text.isascii() and text.isdigit()):
-        raise ValueError(f"{text!r} is not a {what}, which is digits alone: a good one is {example}")
-    return tuple(map(int, text))
 
-
-class MobileNet(Space[MacroCode]):
-    """NAS-Bench-Macro: 3^8 = 6,561 networks; sampling is uniform over them."""
-
-    name = "mobilenet"
-
-    def sample(self, rng: np.random.Generator) -> MacroCode:
-        return MacroCode(tuple(rng.integers(len(KINDS), size=len(MACRO_STRIDES)).tolist()))
-
-    def enumerate(self) -> Iterator[MacroCode]:
-        """All networks, the last block turning fastest."""
-        return (MacroCode(kinds) for kinds in product(range(len(KINDS)), repeat=len(MACRO_STRIDES)))
-
-    def parse(self, text: str) -> MacroCode:
-        return MacroCode(_digits(text, "NAS-Bench-Macro code", "02012100"))
-
-    def convolutions(self, arch: MacroCode) -> int:
-        """Three for an inverted residual block, one for an identity that changes shape, else none."""
-        return arch.convolutions
-
-    def build(
-        self,
-        arch: MacroCode | str,
-        norm: str = "bn",
-        activation: str = "relu",
-        *,
-        init: str = "default",
-        complete: bool = True,
-        channels: int = 32,
-        features: int = 1280,
-        classes: int = 10,
-    ) -> nn.Module:
-        """The published network: a stem of `channels` = 32, stages at 2, 4 and 8 times that, `features` before the head.
-
-        Takes images of any size; the published one is 32x32. `complete` changes nothing: all work reaches the output.
-        The benchmark's `flops` are multiply-adds of convolutions and the linear layer at 32x32; neither normalisation nor
-        the linear layer's bias is counted.
-        """
-        arch = self.parse(arch) if isinstance(arch, str) else arch
-        check_sizes(channels=channels, features=features, classes=classes)
+    def network(
+        self, arch: str, norm: str, activation: str, complete: bool,
+        *, channels: int = 32, features: int = 1280, classes: int,
+    ) -> nn.Module:  # fmt: skip
+        layers: list[nn.Module] = [conv_norm(3, channels, 3, self.stem[1], norm), activations.make(activation)]
         c = channels
-        layers: list[nn.Module] = [conv_norm(3, c, 3, 1, norm), activations.make(activation)]
-        for kind, stride in zip(arch.kinds, MACRO_STRIDES, strict=True):
-            c_out = c * stride
-            if kind:
-                layers.append(InvertedResidual(c, c_out, *KERNEL_RATIO[kind], stride, norm, activation))
+        for digit, (width, stride) in zip(arch, self.blocks, strict=True):
+            c_out = width * channels // 32
+            if kind := self.kinds[digit]:
+                layers.append(InvertedResidual(c, c_out, *kind, stride, norm, activation))
             elif stride == 2:
                 layers.append(conv_norm(c, c_out, 1, stride, norm))
             c = c_out
-        network = nn.Sequential(*layers, *head(c, features, classes, norm, activation))
-        initialise(network, init)
-        return network
+        head = [conv_norm(c, features, 1, 1, norm), activations.make(activation), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        return nn.Sequential(*layers, *head, Linear(features, classes))
 
-    def draw(self, arch: MacroCode, ax: "matplotlib.axes.Axes") -> None:
-        from ncdlib.spaces import drawing  # here, because it loads matplotlib
-
-        blocks, c = [("stem 3x3", 32.0)], 32
-        for kind, stride in zip(arch.kinds, MACRO_STRIDES, strict=True):
-            c *= stride
-            blocks.append((KINDS[kind] + (", stride 2" if stride == 2 else ""), float(c)))
-        drawing.stack(ax, [*blocks, ("1x1", 1280.0)], title=str(arch))
+    def picture(self, arch: str) -> tuple:
+        shown = [(self.stem[0], 32.0)]
+        for digit, (width, stride) in zip(arch, self.blocks, strict=True):
+            kind = self.kinds[digit]
+            label = "{0}x{0}, ratio {1}".format(*kind) if kind else "identity"
+            shown.append((label + (", stride 2" if stride == 2 else ""), float(width)))
+        return "stack", [*shown, ("1x1", 1280.0)], arch
 
 
-class MobileNetV2(Space[ExpansionRatios]):
-    """MobileNetV2 for ImageNet with the expansion ratio of each block free in {1, 2, 4, 6}; sampling is uniform over 4^17.
+class MobileNet(Chain):
+    """NAS-Bench-Macro: 3^8 = 6,561 networks of stages of 2, 3 and 3 blocks; the first of a stage halves the resolution.
+
+    A digit is 0 identity, 1 inverted residual 3x3 with ratio 3, 2 inverted residual 5x5 with ratio 6. Sizes: `channels` of
+    the stem, the stages having 2, 4 and 8 times that, and `features` before the head. Takes images of any size; the
+    published one is 32x32. `complete` changes nothing: all work reaches the output.
+
+    The benchmark's `flops` are multiply-adds of convolutions and the linear layer at 32x32; neither normalisation nor
+    the linear layer's bias is counted.
+    """
+
+    name = "mobilenet"
+    sizes: ClassVar = {"channels": 32, "features": 1280, "classes": 10}
+    kinds: ClassVar = {"0": None, "1": (3, 3), "2": (5, 6)}
+    blocks = tuple((c, 1 if i else 2) for c, count in ((64, 2), (128, 3), (256, 3)) for i in range(count))
+    stem = "stem 3x3", 1
+    example = "02012100"
+
+
+class MobileNetV2(Chain):
+    """MobileNetV2 for ImageNet at width 1, the expansion ratio of each block free in {1, 2, 4, 6}, without the dropout.
 
     The paper names the set of ratios and no more. Here all 17 blocks are free, the first included, which MobileNetV2
     fixes at 1; `PUBLISHED` is MobileNetV2 itself. There is no ground truth.
+
+    Takes images of any size; the published one is 224x224. Features are 32 times smaller than the image, so that a proxy
+    may run at 64x64. `complete` changes nothing: all work reaches the output.
     """
 
     name = "mobilenet_v2"
-
-    def sample(self, rng: np.random.Generator) -> ExpansionRatios:
-        return ExpansionRatios(tuple(RATIOS[i] for i in rng.integers(len(RATIOS), size=len(V2_BLOCKS))))
-
-    def parse(self, text: str) -> ExpansionRatios:
-        return ExpansionRatios(_digits(text, "MobileNetV2 string of expansion ratios", PUBLISHED))
-
-    def convolutions(self, arch: ExpansionRatios) -> int:
-        """Two for a block of ratio 1, which has no expansion, else three."""
-        return arch.convolutions
-
-    def build(
-        self,
-        arch: ExpansionRatios | str,
-        norm: str = "bn",
-        activation: str = "relu6",
-        *,
-        init: str = "default",
-        complete: bool = True,
-        classes: int = 1000,
-    ) -> nn.Module:
-        """MobileNetV2 at width 1 with these ratios, without the dropout before its head.
-
-        Takes images of any size; the published one is 224x224. Features are 32 times smaller than the image, so that
-        a proxy may run at 64x64. `complete` changes nothing: all work reaches the output.
-        """
-        arch = self.parse(arch) if isinstance(arch, str) else arch
-        check_sizes(classes=classes)
-        c = 32
-        layers: list[nn.Module] = [conv_norm(3, c, 3, 2, norm), activations.make(activation)]
-        for ratio, (c_out, stride) in zip(arch.ratios, V2_BLOCKS, strict=True):
-            layers.append(InvertedResidual(c, c_out, 3, ratio, stride, norm, activation))
-            c = c_out
-        network = nn.Sequential(*layers, *head(c, 1280, classes, norm, activation))
-        initialise(network, init)
-        return network
-
-    def draw(self, arch: ExpansionRatios, ax: "matplotlib.axes.Axes") -> None:
-        from ncdlib.spaces import drawing  # here, because it loads matplotlib
-
-        blocks = [
-            (f"3x3, ratio {ratio}" + (", stride 2" if stride == 2 else ""), float(c))
-            for ratio, (c, stride) in zip(arch.ratios, V2_BLOCKS, strict=True)
-        ]
-        drawing.stack(ax, [("stem 3x3, stride 2", 32.0), *blocks, ("1x1", 1280.0)], title=str(arch))
+    activation = "relu6"
+    sizes: ClassVar = {"classes": 1000}
+    kinds: ClassVar = {"1": (3, 1), "2": (3, 2), "4": (3, 4), "6": (3, 6)}
+    blocks = tuple((c, 1 if i else stride) for c, count, stride in V2_STAGES for i in range(count))
+    stem = "stem 3x3, stride 2", 2
+    example = PUBLISHED
 
 
 class InvertedResidual(nn.Module):
@@ -231,15 +151,3 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.layers(x) if self.shortcut else self.layers(x)
-
-
-def conv_norm(c_in: int, c_out: int, kernel: int, stride: int, norm: str, groups: int = 1) -> nn.Sequential:
-    """Convolution without bias, normalisation."""
-    convolution = Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
-    return nn.Sequential(convolution, rescaling.make(norm, c_out))
-
-
-def head(c: int, features: int, classes: int, norm: str, activation: str) -> list[nn.Module]:
-    """1x1 convolution to `features`, normalisation, activation, global average, linear layer."""
-    average = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    return [conv_norm(c, features, 1, 1, norm), activations.make(activation), *average, Linear(features, classes)]

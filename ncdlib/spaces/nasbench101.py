@@ -4,18 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 import hashlib
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ncdlib import activations, rescaling
+from ncdlib import activations
 from ncdlib.spaces.base import Space
-from ncdlib.spaces.blocks import Conv2d, Linear, check_sizes, initialise
-
-if TYPE_CHECKING:
-    import matplotlib.axes
+from ncdlib.spaces.blocks import Linear, conv_norm
 
 OPS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")  # in the order of the published labels 0, 1, 2
 MAX_VERTICES, MAX_EDGES = 7, 9
@@ -67,10 +64,6 @@ class Cell101:
     def edges(self) -> int:
         return sum(map(sum, self.matrix))
 
-    @property
-    def convolutions(self) -> int:
-        return sum(op.startswith("conv") for op in self.ops)
-
     @cached_property
     def hash(self) -> str:
         """The published hash, equal for isomorphic cells: as many rounds of neighbourhood hashing as there are vertices."""
@@ -103,9 +96,15 @@ class Cell101:
 
 
 class NASBench101(Space[Cell101]):
-    """423,624 distinct cells of at most 7 vertices and 9 edges. `sample` favours small ones, `sample_pruned` does not."""
+    """423,624 distinct cells of at most 7 vertices and 9 edges. `sample` favours small ones, `sample_pruned` does not.
+
+    Sizes: `channels` of the stem and the first of `stacks` stacks of `cells_per_stack` cells, doubling between them. To
+    score, channels=32 and cells_per_stack=1 rank alike (bench/sizes.py). Every vertex of a pruned cell reaches the output,
+    so `complete=False` changes nothing.
+    """
 
     name = "nasbench101"
+    sizes: ClassVar = {"channels": 128, "stacks": 3, "cells_per_stack": 3, "classes": 10}
 
     def sample(self, rng: np.random.Generator) -> Cell101:
         """A valid cell as the benchmark's own `random_spec` draws it: 7x7 bits and 5 operations uniform, then pruned.
@@ -141,29 +140,13 @@ class NASBench101(Space[Cell101]):
 
     def convolutions(self, arch: Cell101) -> int:
         """Vertices that convolve; the 1x1 projections, which every cell has, are not counted."""
-        return arch.convolutions
+        return sum(op.startswith("conv") for op in arch.ops)
 
-    def build(
-        self,
-        arch: Cell101 | str,
-        norm: str = "bn",
-        activation: str = "relu",
-        *,
-        init: str = "default",
-        complete: bool = True,
-        channels: int = 128,
-        stacks: int = 3,
-        cells_per_stack: int = 3,
-        classes: int = 10,
-    ) -> nn.Module:
-        """The published network: a stem to `channels` = 128, three stacks of three cells, channels doubling between them.
-
-        To score, channels=32 and cells_per_stack=1 rank alike (bench/sizes.py). Every vertex
-        of a pruned cell reaches the output, so `complete=False` changes nothing.
-        """
-        arch = self.parse(arch) if isinstance(arch, str) else arch
-        check_sizes(channels=channels, stacks=stacks, cells_per_stack=cells_per_stack, classes=classes)
-        layers: list[nn.Module] = [ConvBnRelu(3, channels, 3, norm, activation)]
+    def network(
+        self, arch: Cell101, norm: str, activation: str, complete: bool,
+        *, channels: int, stacks: int, cells_per_stack: int, classes: int,
+    ) -> nn.Module:  # fmt: skip
+        layers: list[nn.Module] = [conv_bn_relu(3, channels, 3, norm, activation)]
         c_in = channels
         for stack in range(stacks):
             if stack:
@@ -171,23 +154,16 @@ class NASBench101(Space[Cell101]):
             for _ in range(cells_per_stack):
                 layers.append(Cell(arch, c_in, channels * 2**stack, norm, activation))
                 c_in = channels * 2**stack
-        network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), Linear(c_in, classes))
-        initialise(network, init)
-        return network
+        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), Linear(c_in, classes))
 
-    def draw(self, arch: Cell101, ax: "matplotlib.axes.Axes") -> None:
-        from ncdlib.spaces import drawing  # here, because it loads matplotlib
-
+    def picture(self, arch: Cell101) -> tuple:
         edges = [(i, j, "") for i, row in enumerate(arch.matrix) for j, bit in enumerate(row) if bit]
-        drawing.cell(ax, edges, dict(enumerate(arch.ops)))
+        return "cell", edges, dict(enumerate(arch.ops))
 
 
-class ConvBnRelu(nn.Sequential):
+def conv_bn_relu(c_in: int, c_out: int, kernel: int, norm: str, activation: str) -> nn.Sequential:
     """Convolution without bias, normalisation, activation."""
-
-    def __init__(self, c_in: int, c_out: int, kernel: int, norm: str, activation: str) -> None:
-        convolution = Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False)
-        super().__init__(convolution, rescaling.make(norm, c_out), activations.make(activation))
+    return nn.Sequential(*conv_norm(c_in, c_out, kernel, 1, norm), activations.make(activation))
 
 
 class Cell(nn.Module):
@@ -201,10 +177,10 @@ class Cell(nn.Module):
         self.matrix = arch.matrix
         self.width = dict(enumerate(arch.widths(c_out), start=1))
         self.projections = nn.ModuleDict(
-            {str(v): ConvBnRelu(c_in, c, 1, norm, activation) for v, c in self.width.items() if arch.matrix[0][v]}
+            {str(v): conv_bn_relu(c_in, c, 1, norm, activation) for v, c in self.width.items() if arch.matrix[0][v]}
         )
         self.operations = nn.ModuleList(
-            nn.MaxPool2d(3, 1, 1) if op == "maxpool3x3" else ConvBnRelu(c, c, int(op[4]), norm, activation)
+            nn.MaxPool2d(3, 1, 1) if op == "maxpool3x3" else conv_bn_relu(c, c, int(op[4]), norm, activation)
             for op, c in zip(arch.ops[1:-1], self.width.values(), strict=False)
         )
 
@@ -258,15 +234,8 @@ def _check(matrix: Sequence[Sequence[int]], ops: Sequence[str]) -> None:
 
 def _on_path(matrix: Sequence[Sequence[int]]) -> set[int]:
     """The vertices on a path from the first to the last; none where no path joins these two."""
-    last = len(matrix) - 1
-    reached, reaching = {0}, {last}
-    for v in range(1, last + 1):
-        if any(matrix[w][v] for w in reached):
-            reached.add(v)
-    for v in reversed(range(last)):
-        if any(matrix[v][w] for w in reaching):
-            reaching.add(v)
-    return reached & reaching if last in reached else set()
+    paths = np.linalg.matrix_power(np.eye(len(matrix), dtype=int) + np.array(matrix), len(matrix))
+    return set(np.flatnonzero(paths[0] * paths[:, -1]).tolist())
 
 
 def _md5(text: str) -> str:

@@ -4,17 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor, nn
 
 from ncdlib import activations, rescaling
 from ncdlib.spaces.base import Space
-from ncdlib.spaces.blocks import AvgPool2d, Conv2d, EdgeCell, Linear, ReLUConvBN, check_sizes, initialise
-
-if TYPE_CHECKING:
-    import matplotlib.axes
+from ncdlib.spaces.blocks import AvgPool2d, Conv2d, FactorizedReduce, Linear, ReLUConvBN, ResidualBlock, conv_norm
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 WIDER = ("nor_conv_5x5", "nor_conv_7x7")  # outside the benchmark, to study rising non-linearity
@@ -70,9 +67,14 @@ class Cell201:
 
 
 class NASBench201(Space[Cell201]):
-    """15,625 cells; sampling is uniform over cells."""
+    """15,625 cells; sampling is uniform over cells.
+
+    Sizes: `channels` of the first stage, doubled at each of two residual blocks, and `cells_per_stage`. `complete=False`
+    does not run operations on zeros, or whose output goes nowhere; their activations still record.
+    """
 
     name = "nasbench201"
+    sizes: ClassVar = {"channels": 16, "cells_per_stage": 5, "classes": 10}
 
     def sample(self, rng: np.random.Generator) -> Cell201:
         return Cell201(tuple(OPS[i] for i in rng.integers(len(OPS), size=len(EDGES))))
@@ -109,83 +111,67 @@ class NASBench201(Space[Cell201]):
     def convolutions(self, arch: Cell201) -> int:
         return arch.convolutions
 
-    def build(
-        self,
-        arch: Cell201 | str,
-        norm: str = "bn",
-        activation: str = "relu",
-        *,
-        init: str = "default",
-        complete: bool = True,
-        channels: int = 16,
-        cells_per_stage: int = 5,
-        classes: int = 10,
+    def network(
+        self, arch: Cell201, norm: str, activation: str, complete: bool, *, channels: int, cells_per_stage: int, classes: int
     ) -> nn.Module:
-        """The published network: `channels` = 16, doubled at each of two residual blocks, `cells_per_stage` = 5.
-
-        `complete=False` does not run operations on zeros, or whose output goes nowhere; their activations still record.
-        """
-        arch = self.parse(arch) if isinstance(arch, str) else arch
-        check_sizes(channels=channels, cells_per_stage=cells_per_stage, classes=classes)
         c = channels
-        layers: list[nn.Module] = [Stem(c, norm)]
+        layers: list[nn.Module] = [conv_norm(3, c, 3, 1, norm)]
         for stage in range(3):
             if stage:
-                layers.append(ResidualBlock(c, 2 * c, norm, activation))
+                shortcut = nn.Sequential(AvgPool2d(2, 2), Conv2d(c, 2 * c, 1, bias=False))
+                layers.append(ResidualBlock(c, 2 * c, 2, norm, activation, shortcut))
                 c *= 2
-            layers += [EdgeCell(edges(arch, c, norm, activation, complete), c) for _ in range(cells_per_stage)]
-        head = [
-            rescaling.make(norm, c),
-            activations.make(activation),
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            Linear(c, classes),
-        ]
-        network = nn.Sequential(*layers, *head)
-        initialise(network, init)
-        return network
+            layers += [EdgeCell(arch, c, c, 1, norm, activation, complete) for _ in range(cells_per_stage)]
+        head = [rescaling.make(norm, c), activations.make(activation), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        return nn.Sequential(*layers, *head, Linear(c, classes))
 
-    def draw(self, arch: Cell201, ax: "matplotlib.axes.Axes") -> None:
-        from ncdlib.spaces import drawing  # here, because it loads matplotlib
-
+    def picture(self, arch: Cell201) -> tuple:
         edges = [(i, j, op) for (i, j), op in zip(EDGES, arch.ops, strict=True) if op != "none"]
-        drawing.cell(ax, edges, {0: "input", 1: "1", 2: "2", 3: "output"})
+        return "cell", edges, {0: "input", 1: "1", 2: "2", 3: "output"}
 
 
-class Stem(nn.Sequential):
-    """3x3 convolution and normalisation, no activation."""
+class EdgeCell(nn.Module):
+    """A cell of four nodes, the first its input: node j is the sum over i < j of the operation on edge i>j of node i.
 
-    def __init__(self, c: int, norm: str) -> None:
-        super().__init__(Conv2d(3, c, 3, padding=1, bias=False), rescaling.make(norm, c))
+    Edges out of node 0 carry the stride and the new channels. Where not `complete`, an edge whose output is not needed only
+    calls its activation, so that its code still counts. A node that nothing reaches is zero.
+    """
 
-
-class ResidualBlock(nn.Module):
-    """Two ReLU-Conv-BN, the first with stride 2; the shortcut is an average pool and a bare 1x1 convolution."""
-
-    def __init__(self, c_in: int, c_out: int, norm: str, activation: str) -> None:
+    def __init__(
+        self, cell: Cell201, c_in: int, c_out: int, stride: int, norm: str, activation: str, complete: bool = True
+    ) -> None:
         super().__init__()
-        self.conv_a = ReLUConvBN(c_in, c_out, 3, 2, norm, activation)
-        self.conv_b = ReLUConvBN(c_out, c_out, 3, 1, norm, activation)
-        self.downsample = nn.Sequential(AvgPool2d(2, 2), Conv2d(c_in, c_out, 1, bias=False))
+        self.c_out, self.stride = c_out, stride
+        self.edges = nn.ModuleDict()
+        self.plan: list[tuple[int, int, str, bool]] = []
+        for (i, j), op, needed in zip(EDGES, cell.ops, cell.needed, strict=True):
+            if op != "none":
+                shape = (c_out, c_out, 1) if i else (c_in, c_out, stride)
+                self.edges[f"{i}>{j}"] = operation(op, *shape, norm, activation)
+                self.plan.append((i, j, f"{i}>{j}", complete or needed))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.downsample(x) + self.conv_b(self.conv_a(x))
+        nodes: list[Tensor | None] = [x, None, None, None]  # None stands for zeros
+        for i, j, name, needed in self.plan:
+            if nodes[i] is None:
+                nodes[i] = self.zeros(x)
+            operation = self.edges[name]
+            if needed:
+                y = operation(nodes[i])
+                nodes[j] = y if nodes[j] is None else nodes[j] + y
+            elif hasattr(operation, "activation"):
+                operation.activation(nodes[i])
+        return self.zeros(x) if nodes[3] is None else nodes[3]
+
+    def zeros(self, x: Tensor) -> Tensor:
+        """A node that nothing reaches, with `c_out` channels and 1 / `stride` of the side."""
+        return x.new_zeros(len(x), self.c_out, *(-(-side // self.stride) for side in x.shape[2:]))
 
 
-def edges(
-    arch: Cell201, c: int, norm: str, activation: str, complete: bool
-) -> Iterator[tuple[int, int, nn.Module | None, bool]]:
-    """The edges of a cell, as `EdgeCell` takes them."""
-    for (i, j), op, needed in zip(EDGES, arch.ops, arch.needed, strict=True):
-        yield i, j, operation(op, c, norm, activation), complete or needed
-
-
-def operation(op: str, c: int, norm: str, activation: str) -> nn.Module | None:
-    """The module of an operation; None for `none`."""
-    if op == "none":
-        return None
+def operation(op: str, c_in: int, c_out: int, stride: int, norm: str, activation: str) -> nn.Module:
+    """The module of an operation other than `none`."""
     if op == "skip_connect":
-        return nn.Identity()
+        return nn.Identity() if (c_in, stride) == (c_out, 1) else FactorizedReduce(c_in, c_out, stride, norm, activation)
     if op == "avg_pool_3x3":
-        return AvgPool2d(3, 1, 1)
-    return ReLUConvBN(c, c, int(op[-1]), 1, norm, activation)
+        return AvgPool2d(3, stride, 1)
+    return ReLUConvBN(c_in, c_out, int(op[-1]), stride, norm, activation)

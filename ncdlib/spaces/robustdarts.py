@@ -4,6 +4,8 @@ Widths and depths are those that the paper retrains at on CIFAR-10. On CIFAR-100
 some of the published CIFAR-10 accuracies: compare within one size.
 """
 
+from typing import ClassVar
+
 from ncdlib.spaces.darts import DARTS, Kind
 
 # S1: the two operators of every edge, by source and target.
@@ -62,7 +64,7 @@ class S2(DARTS):
 
     name = "s2"
     distinct = True
-    channels = 16
+    sizes: ClassVar = {**DARTS.sizes, "channels": 16}
     ops: tuple[str, ...] = ("skip_connect", "sep_conv_3x3")
 
     def allowed(self, kind: Kind, source: int, target: int) -> tuple[str, ...]:
@@ -73,7 +75,7 @@ class S3(S2):
     """S2 and `none`, which the search weighs but never returns: `sample` draws the cells of S2."""
 
     name = "s3"
-    channels = 36
+    sizes = DARTS.sizes
     ops = ("none", "skip_connect", "sep_conv_3x3")
 
 

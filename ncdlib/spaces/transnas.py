@@ -5,19 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ncdlib import activations, rescaling
 from ncdlib.spaces.base import Space
-from ncdlib.spaces.blocks import Conv2d, EdgeCell, Linear, ReLUConvBN, check_sizes, initialise
-from ncdlib.spaces.nasbench201 import EDGES, Cell201
-
-if TYPE_CHECKING:
-    import matplotlib.axes
+from ncdlib.spaces.blocks import Linear, ReLUConvBN, ResidualBlock, conv_norm
+from ncdlib.spaces.nasbench201 import EDGES, Cell201, EdgeCell, NASBench201
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3")  # cell digits 0, 1, 2, 3
 BASE = 64  # channels after the stem; every string of the benchmark begins with it
@@ -58,9 +53,22 @@ class Net:
 
 
 class TransNAS(Space[Net]):
-    """What the two spaces share: the string, the network around the cells."""
+    """What the two spaces share: the string, the network around the cells.
+
+    The network is the encoder with a classification head: global average pool and a linear layer, as published for these
+    tasks. Sizes:
+
+    - `channels`: after the stem, even. `cells_per_module`.
+    - `classes`: 47 is class_scene; class_object has 75, room_layout 9. The head of jigsaw (1,000 permutations) reads
+      nine pieces at once, and the dense tasks have decoders: the encoder, which is what this space varies, is the same.
+
+    Published images are 256x256; any size runs. To score, channels=16 and 64x64 pixels rank alike (bench/sizes.py).
+    The stem divides resolution by 4, the modules by their own digits. `complete=False` does not run convolutions whose
+    output goes nowhere; their activations still record.
+    """
 
     example: str
+    sizes: ClassVar = {"channels": BASE, "cells_per_module": 2, "classes": 47}
 
     def parse(self, text: str) -> Net:
         good = f"a {self.name} network looks like {self.example}"
@@ -81,30 +89,9 @@ class TransNAS(Space[Net]):
     def check(self, arch: Net, message: str) -> None:
         """Raise ValueError(message % reason) unless the benchmark's space holds this network."""
 
-    def build(
-        self,
-        arch: Net | str,
-        norm: str = "bn",
-        activation: str = "relu",
-        *,
-        init: str = "default",
-        complete: bool = True,
-        channels: int = BASE,
-        cells_per_module: int = 2,
-        classes: int = 47,
+    def network(
+        self, arch: Net, norm: str, activation: str, complete: bool, *, channels: int, cells_per_module: int, classes: int
     ) -> nn.Module:
-        """The encoder with a classification head: global average pool and a linear layer, as published for these tasks.
-
-        - `channels`: after the stem, even; 64 as published. `cells_per_module`: 2 as published.
-        - `classes`: 47 is class_scene; class_object has 75, room_layout 9. The head of jigsaw (1,000 permutations) reads
-          nine pieces at once, and the dense tasks have decoders: the encoder, which is what this space varies, is the same.
-
-        Published images are 256x256; any size runs. To score, channels=16 and 64x64 pixels rank alike (bench/sizes.py).
-        The stem divides resolution by 4, the modules by their own digits. `complete=False` does not run convolutions whose
-        output goes nowhere; their activations still record.
-        """
-        arch = self.parse(arch) if isinstance(arch, str) else arch
-        check_sizes(channels=channels, cells_per_module=cells_per_module, classes=classes)
         if channels % 2:
             raise ValueError(f"channels must be even, since the stem's first convolution has half of them: got {channels}")
         layers: list[nn.Module] = [Stem(channels, norm, activation)]
@@ -113,14 +100,13 @@ class TransNAS(Space[Net]):
             c_out, stride = c_in * (2 if digit in "24" else 1), 2 if digit in "34" else 1
             for _ in range(cells_per_module):
                 if arch.cell == "basic":
-                    layers.append(BasicCell(c_in, c_out, stride, norm, activation))
+                    same = (c_in, stride) == (c_out, 1)
+                    shortcut = nn.Identity() if same else conv_norm(c_in, c_out, 1, stride, norm)
+                    layers.append(ResidualBlock(c_in, c_out, stride, norm, activation, shortcut))
                 else:
-                    cell = edges(arch.graph, c_in, c_out, stride, norm, activation, complete)
-                    layers.append(EdgeCell(cell, c_out, stride))
+                    layers.append(EdgeCell(arch.graph, c_in, c_out, stride, norm, activation, complete))
                 c_in, stride = c_out, 1
-        network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), Linear(c_in, classes))
-        initialise(network, init)
-        return network
+        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), Linear(c_in, classes))
 
 
 class TransNASMicro(TransNAS):
@@ -146,11 +132,8 @@ class TransNASMicro(TransNAS):
         """Edges of the cell that convolve."""
         return arch.graph.convolutions
 
-    def draw(self, arch: Net, ax: "matplotlib.axes.Axes") -> None:
-        from ncdlib.spaces import drawing  # here, because it loads matplotlib
-
-        edges = [(i, j, op) for (i, j), op in zip(EDGES, arch.graph.ops, strict=True) if op != "none"]
-        drawing.cell(ax, edges, {0: "input", 1: "1", 2: "2", 3: "output"})
+    def picture(self, arch: Net) -> tuple:
+        return NASBench201().picture(arch.graph)
 
     @staticmethod
     def _net(digits: tuple[int, ...] | np.ndarray) -> Net:
@@ -183,12 +166,10 @@ class TransNASMacro(TransNAS):
         """Two 3x3 convolutions a cell, two cells a module; 1x1 convolutions on the shortcuts are not counted."""
         return 4 * len(arch.modules)
 
-    def draw(self, arch: Net, ax: "matplotlib.axes.Axes") -> None:
-        from ncdlib.spaces import drawing  # here, because it loads matplotlib
-
-        doublings = np.cumsum([digit in "24" for digit in arch.modules])
+    def picture(self, arch: Net) -> tuple:
+        doublings = np.cumsum([digit in "24" for digit in arch.modules]).tolist()
         blocks = [(MODULES[digit], BASE * 2**d) for digit, d in zip(arch.modules, doublings, strict=True)]
-        drawing.stack(ax, [("stem", BASE), *((label, int(number)) for label, number in blocks)])
+        return "stack", [("stem", BASE), *blocks]
 
 
 def _macro_counts(modules: str) -> list[tuple[str, int, int, int]]:
@@ -210,57 +191,4 @@ class Stem(nn.Sequential):
     """Two 3x3 convolutions of stride 2, the second one behind an activation."""
 
     def __init__(self, c: int, norm: str, activation: str) -> None:
-        first = Conv2d(3, c // 2, 3, stride=2, padding=1, bias=False)
-        super().__init__(first, rescaling.make(norm, c // 2), ReLUConvBN(c // 2, c, 3, 2, norm, activation))
-
-
-class FactorizedReduce(nn.Module):
-    """A skip that changes the shape: activation, two 1x1 convolutions side by side, the second a pixel further, BN.
-
-    It takes the stride as given, so that where only the channels change both convolutions have stride 1.
-    """
-
-    def __init__(self, c_in: int, c_out: int, stride: int, norm: str, activation: str) -> None:
-        super().__init__()
-        self.activation = activations.make(activation)
-        self.convolutions = nn.ModuleList(Conv2d(c_in, c_out // 2, 1, stride, bias=False) for _ in range(2))
-        self.shift = nn.ZeroPad2d((-1, 1, -1, 1))
-        self.norm = rescaling.make(norm, c_out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.activation(x)
-        first, second = self.convolutions
-        return self.norm(torch.cat([first(x), second(self.shift(x))], dim=1))
-
-
-class BasicCell(nn.Module):
-    """A residual block: two ReLU-Conv-BN 3x3; the shortcut is a 1x1 convolution and BN where the shape changes."""
-
-    def __init__(self, c_in: int, c_out: int, stride: int, norm: str, activation: str) -> None:
-        super().__init__()
-        self.conv_a = ReLUConvBN(c_in, c_out, 3, stride, norm, activation)
-        self.conv_b = ReLUConvBN(c_out, c_out, 3, 1, norm, activation)
-        self.downsample: nn.Module = nn.Identity()
-        if stride != 1 or c_in != c_out:
-            self.downsample = nn.Sequential(Conv2d(c_in, c_out, 1, stride, bias=False), rescaling.make(norm, c_out))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.downsample(x) + self.conv_b(self.conv_a(x))
-
-
-def edges(
-    cell: Cell201, c_in: int, c_out: int, stride: int, norm: str, activation: str, complete: bool
-) -> Iterator[tuple[int, int, nn.Module | None, bool]]:
-    """The edges of a cell, as `EdgeCell` takes them; those out of node 0 carry stride and new channels."""
-    for (i, j), op, needed in zip(EDGES, cell.ops, cell.needed, strict=True):
-        shape = (c_out, c_out, 1) if i else (c_in, c_out, stride)
-        yield i, j, operation(op, *shape, norm, activation), complete or needed
-
-
-def operation(op: str, c_in: int, c_out: int, stride: int, norm: str, activation: str) -> nn.Module | None:
-    """The module of an operation; None for `none`."""
-    if op == "none":
-        return None
-    if op != "skip_connect":
-        return ReLUConvBN(c_in, c_out, int(op[-1]), stride, norm, activation)
-    return nn.Identity() if (c_in, stride) == (c_out, 1) else FactorizedReduce(c_in, c_out, stride, norm, activation)
+        super().__init__(*conv_norm(3, c // 2, 3, 2, norm), ReLUConvBN(c // 2, c, 3, 2, norm, activation))

@@ -2,7 +2,6 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-import inspect
 import math
 from pathlib import Path
 import tomllib
@@ -152,14 +151,13 @@ def network(space: str | spaces.Space, arch: Hashable | str, recipe: Recipe, cla
     A transformer is built for images of the recipe's resolution.
     """
     space = spaces.get(space) if isinstance(space, str) else space
-    takes = inspect.signature(space.build).parameters
     wanted = {"channels": recipe.channels, "layers": recipe.layers, "stem": recipe.stem}
-    wanted |= {"image": recipe.resolution if "image" in takes else None} | size
+    wanted |= {"image": recipe.resolution if "image" in space.sizes else None} | size
     wanted = {name: value for name, value in wanted.items() if value is not None}
     if recipe.auxiliary_weight:
         wanted["auxiliary"] = True
     for name in wanted:
-        if name not in takes:
+        if name not in space.sizes:
             raise ValueError(
                 f"the networks of {space.name} have no {name!r}, which the recipe sets: choose another recipe, or change "
                 "this one with recipe.short"

@@ -532,7 +532,7 @@ def test_a_gradient_or_a_feature_that_is_not_finite():
 def test_blocks_are_those_of_az_nas():
     kinds = [type(m).__name__ for m in expressivity.blocks(spaces.get("nasbench201").build(NOTHING))]
     cells = ["EdgeCell"] * 5
-    assert kinds == ["Stem", *cells, "ResidualBlock", *cells, "ResidualBlock", *cells]
+    assert kinds == ["Sequential", *cells, "ResidualBlock", *cells, "ResidualBlock", *cells]
     network = darts()
     assert expressivity.blocks(network) == list(network.cells)  # although a cell holds more edges than there are cells
     network = autoformer()

@@ -22,8 +22,9 @@ import torch.nn.functional as F
 
 from ncdlib import rescaling
 from ncdlib.spaces import drawing
+from ncdlib.spaces.blocks import FactorizedReduce, drop_path
 from ncdlib.spaces.darts import DARTS, KINDS, OPS, Genotype
-from ncdlib.spaces.darts_network import FactorizedReduce, Noise, Zero, drop_path
+from ncdlib.spaces.darts_network import Noise, Zero
 from ncdlib.spaces.robustdarts import S1, S2, S3, S4
 
 SPACES = {space.name: space for space in (DARTS(), S1(), S2(), S3(), S4())}
@@ -90,7 +91,7 @@ def test_published_number_of_parameters_with_the_auxiliary_head():
 
 
 def test_published_sizes():
-    sizes = {name: (space.channels, space.layers) for name, space in SPACES.items()}
+    sizes = {name: (space.sizes["channels"], space.sizes["layers"]) for name, space in SPACES.items()}
     assert sizes == {"darts": (36, 20), "s1": (36, 20), "s2": (16, 20), "s3": (36, 20), "s4": (16, 20)}
     only_sep = uniform("sep_conv_3x3")
     with torch.device("meta"):
@@ -220,7 +221,7 @@ BAD = {
     ),
     "noise": (("('dil_conv_3x3', 2)", "('noise', 2)"), r"'noise' is not allowed.*in space darts"),
     "source not earlier": (("('dil_conv_3x3', 2)", "('dil_conv_3x3', 5)"), r"normal, node 5: \('dil_conv_3x3', 5\).*0 to 4"),
-    "negative source": (("('dil_conv_3x3', 2)", "('dil_conv_3x3', -1)"), r"normal must hold pairs.*-1"),
+    "negative source": (("('dil_conv_3x3', 2)", "('dil_conv_3x3', -1)"), r"normal, node 5: \('dil_conv_3x3', -1\).*0 to 4"),
     "source of another type": (("('dil_conv_3x3', 2)", "('dil_conv_3x3', True)"), r"True"),
     "seven edges": ((", ('dil_conv_3x3', 2)", ""), r"normal has 7 edges, not 8"),
     "nine edges": (("('dil_conv_3x3', 2)", "('dil_conv_3x3', 2), ('none', 0)"), r"normal has 9 edges, not 8"),
@@ -450,13 +451,19 @@ def test_drop_path_drops_whole_images_and_keeps_the_mean():
     torch.manual_seed(0)
     n, p = 4_000, 0.2
     x = torch.rand(n, 2, 3, 3) + 1
-    y = drop_path(nn.MaxPool2d(3), x, p)
+    y = drop_path(x, p)
     gone = (y == 0).flatten(1)
     assert (gone.all(1) == gone.any(1)).all()
     assert stats.binomtest(int(gone.all(1).sum()), n, p).pvalue > 1e-4
     kept = ~gone.all(1)
     torch.testing.assert_close(y[kept], x[kept] / (1 - p))
-    assert drop_path(nn.Identity(), x, p) is x
+
+
+def test_drop_path_spares_identity_edges():
+    torch.manual_seed(0)
+    cell = DARTS().build(uniform("skip_connect"), "none", **SMALL).cells[0].train()  # a normal cell
+    before, last = torch.rand(2, 8, 12, 5, 5)
+    assert torch.equal(cell(before, last, 0.9), cell(before, last, 0.0))
 
 
 def test_drop_path_follows_the_attribute_and_the_mode():

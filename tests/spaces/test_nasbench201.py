@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from ncdlib.activations import record_codes
-from ncdlib.spaces.blocks import AvgPool2d, EdgeCell
-from ncdlib.spaces.nasbench201 import EDGES, EXAMPLE, OPS, Cell201, NASBench201, edges
+from ncdlib.spaces.blocks import AvgPool2d
+from ncdlib.spaces.nasbench201 import EDGES, EXAMPLE, OPS, Cell201, EdgeCell, NASBench201
 
 SPACE = NASBench201()
 SMALL = {"channels": 4, "cells_per_stage": 1}
@@ -118,7 +118,7 @@ def test_cell_equals_its_definition_written_out():
     x = torch.randn(3, 4, 6, 5, dtype=torch.float64)
     for _ in range(25):
         arch = SPACE.sample(rng)
-        cell = EdgeCell(edges(arch, 4, "bn", "relu", complete=True), 4).double()
+        cell = EdgeCell(arch, 4, 4, 1, "bn", "relu").double()
         for p in cell.parameters():
             if p.dim() == 4:
                 p.data.normal_()
@@ -176,7 +176,7 @@ def test_cells_of_one_class_without_weights_give_one_output():
     outputs = {}
     for ops in product(("none", "skip_connect", "avg_pool_3x3"), repeat=6):
         arch = Cell201(ops)
-        y = EdgeCell(edges(arch, 1, "bn", "relu", complete=True), 1)(x)
+        y = EdgeCell(arch, 1, 1, 1, "bn", "relu")(x)
         torch.testing.assert_close(y, outputs.setdefault(arch.isomorphism_class, y), rtol=1e-10, atol=1e-10)
     assert 1 < len(outputs) < 3**6
 

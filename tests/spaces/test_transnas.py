@@ -14,8 +14,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ncdlib.activations import record_codes
-from ncdlib.spaces.blocks import EdgeCell
-from ncdlib.spaces.transnas import EDGES, FactorizedReduce, Net, TransNASMacro, TransNASMicro, edges
+from ncdlib.spaces.blocks import FactorizedReduce
+from ncdlib.spaces.nasbench201 import EdgeCell
+from ncdlib.spaces.transnas import EDGES, Net, TransNASMacro, TransNASMicro
 
 MICRO, MACRO = TransNASMicro(), TransNASMacro()
 STEM = 3 * 32 * 9 + 2 * 32 + 32 * 64 * 9 + 2 * 64  # two convolutions, each with the scale and shift of its BatchNorm
@@ -171,7 +172,7 @@ def test_cell_sums_over_its_edges():
         shape = (3, c_out, math.ceil(7 / stride), math.ceil(6 / stride))
         for _ in range(10):
             arch = MICRO.sample(rng)
-            cell = EdgeCell(edges(arch.graph, 4, c_out, stride, "bn", "relu", complete=True), c_out, stride)
+            cell = EdgeCell(arch.graph, 4, c_out, stride, "bn", "relu")
             for p in cell.parameters():
                 if p.dim() == 4:
                     p.data.normal_()
@@ -183,7 +184,7 @@ def test_cell_sums_over_its_edges():
 
 
 def test_only_reshaping_skips_and_convolutions_have_weights():
-    cell = EdgeCell(edges(Net("4", "1_11_111").graph, 4, 8, 2, "bn", "relu", complete=True), 8, 2)
+    cell = EdgeCell(Net("4", "1_11_111").graph, 4, 8, 2, "bn", "relu")
     kinds = {name: type(edge).__name__ for name, edge in cell.edges.items()}
     reshaping = {name: "FactorizedReduce" for name in ("0>1", "0>2", "0>3")}
     assert kinds == reshaping | dict.fromkeys(("1>2", "1>3", "2>3"), "Identity")
@@ -275,9 +276,9 @@ def test_drawings_show_what_the_string_says():
     MICRO.draw(MICRO.parse("64-41414-1_02_300"), left)
     MACRO.draw(MACRO.parse("64-1234-basic"), right)
     labels = [
-        [text.get_text().replace(",", "").replace("\n", " ") for text in ax.texts if text.get_text()] for ax in (left, right)
+        [text.get_text().replace("\n", " ") for text in texts if text.get_text()]
+        for texts in (left.texts, [*right.texts, *right.get_xticklabels()])
     ]
     assert sorted(labels[0]) == sorted(["input", "1", "2", "output", "skip", "conv 1×1", "conv 3×3"])
-    blocks = ["stem", "64", "same", "64", "wider", "128", "smaller", "128", "wider smaller", "256"]
-    assert labels[1] == blocks
+    assert labels[1] == ["64", "64", "128", "128", "256", "stem", "same", "wider", "smaller", "wider, smaller"]
     plt.close()
