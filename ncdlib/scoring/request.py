@@ -29,8 +29,7 @@ class Conditions:
     """What all rows of a call share."""
 
     batch: int
-    size: dict[str, Any]  # as given; `default_size` completes it
-    default_size: dict[str, Any]
+    size: dict[str, Any]  # complete
     mask: str
     mode: str
     count: str
@@ -41,8 +40,7 @@ class Conditions:
     @property
     def settings(self) -> dict[str, Any]:
         """What a row's key does not say."""
-        names = ("mask", "mode", "count", "resolution", "channels_last")
-        return {"size": self.default_size | self.size} | {name: getattr(self, name) for name in names}
+        return {name: value for name, value in vars(self).items() if name not in ("batch", "device")}
 
 
 @dataclass(frozen=True)
@@ -116,9 +114,7 @@ def request(
             raise ValueError(f"{name!r} ranks architectures scored with the same seed: give one list of seeds for all")
     for name, least in {"batch": 2, "resolution": 1}.items():
         shared[name] = _whole(name, shared[name], least)
-    conditions = Conditions(
-        **shared, size=_size(space, size, space.sizes), default_size=dict(space.sizes), device=_device(device)
-    )
+    conditions = Conditions(**shared, size=_size(space, size), device=_device(device))
     found = Request(space, by_string, proxies, _alphas(alphas, conditions), tuple(networks), conditions)
     if not found.keys(proxies):
         raise ValueError("nothing to score: give at least one architecture, proxy, alpha, norm and seed")
@@ -177,15 +173,16 @@ def _alphas(alphas: object, conditions: Conditions) -> tuple[float, ...]:
     return rounded
 
 
-def _size(space: spaces.Space, size: object, defaults: dict[str, Any]) -> dict[str, Any]:
-    """Sizes as `build` takes them."""
-    if size is not None and not isinstance(size, Mapping):
-        raise ValueError(f"size must be a dictionary, of {', '.join(defaults)}: got {size!r}")
-    for name in size or {}:
-        if name not in defaults:
-            raise ValueError(f"{space.name} has no size {name!r}: use {', '.join(defaults)}")
-    is_whole = {name: isinstance(value, Integral) and not isinstance(value, bool) for name, value in (size or {}).items()}
-    return {name: int(value) if is_whole[name] else value for name, value in (size or {}).items()}
+def _size(space: spaces.Space, size: object) -> dict[str, Any]:
+    """All sizes as `build` takes them."""
+    size = {} if size is None else size
+    if not isinstance(size, Mapping):
+        raise ValueError(f"size must be a dictionary, of {', '.join(space.sizes)}: got {size!r}")
+    for name in size:
+        if name not in space.sizes:
+            raise ValueError(f"{space.name} has no size {name!r}: use {', '.join(space.sizes)}")
+    own = {name: int(v) if isinstance(v, Integral) and not isinstance(v, bool) else v for name, v in size.items()}
+    return {**space.sizes, **own}
 
 
 def _device(device: object) -> str:

@@ -94,10 +94,9 @@ def score_space(
         batch=batch, mask=mask, mode=mode, count=count, resolution=resolution, channels_last=channels_last,
     )  # fmt: skip
     wanted, jobs = asked.keys(asked.computed), checked_jobs(jobs)
-    conditions = asked.conditions
-    with opened(out, conditions.settings, {"size": conditions.default_size}, wanted) as file:
+    with opened(out, asked.conditions.settings, {"size": asked.space.sizes}, wanted) as file:
         missing = file.missing(wanted)
-        _compute(_tasks(asked, missing), jobs, conditions.device, len(missing), progress, file.add)
+        _compute(_tasks(asked, missing), jobs, asked.conditions.device, len(missing), progress, file.add)
         scores = file.rows.set_index(list(KEYS)).loc[wanted].reset_index()
     scores = pd.concat([scores, *(_ranks(scores, proxy) for proxy in asked.ranked)])
     scores = scores.set_index(list(KEYS)).loc[asked.keys(asked.proxies)].reset_index()
@@ -182,7 +181,7 @@ def _score_network(
     batch, size, device = conditions.batch, conditions.size, conditions.device
     given = {"norm": norm, "activation": activation, "init": init, **size}
     images = _batch(kind, batch, seed, conditions.resolution, conditions.channels_last).to(device)
-    labels = images_.labels(kind, batch, seed, (conditions.default_size | size)["classes"])
+    labels = images_.labels(kind, batch, seed, size["classes"])
     rows = []
     with _ALONE, one_thread(), torch.autocast(images.device.type, enabled=False):
         structure = {p for names in work.values() for p in names if registry.get(p).reads == "structure"}
