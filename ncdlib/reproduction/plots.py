@@ -163,7 +163,7 @@ def dots(ax: Axes, data: pd.DataFrame, value: str = "rho", low: str = "low", hig
     names = list(dict.fromkeys(data["row"]))
     for row in data.to_dict("records"):
         color, marker = look_of(row["method"])
-        ends = [[row[value] - row[low]], [row[high] - row[value]]]
+        ends = [[max(row[value] - row[low], 0)], [max(row[high] - row[value], 0)]]  # it may lie outside where scores tie
         ax.errorbar(row[value], names.index(row["row"]) + shift, xerr=ends, fmt=marker, color=color, capsize=3)
     ax.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6))
 
