@@ -1,7 +1,8 @@
-"""Copy the README, all notebooks and an explorer of the scores to `site/`, as pages that open from disk and fit a phone.
+"""Copy the README, all notebooks, slides and an explorer of the scores to `site/`, as pages for disk, screen and phone.
 
 Formulas become MathML, which browsers draw by themselves, and pictures are in the pages: no font, no network, and no script
-but that of the explorer, which its content policy names by a hash. The new pages replace the old ones when all are written.
+but those of the explorer and the slides, which the content policy of their pages names by a hash. The new pages replace the
+old ones when all are written.
 """
 
 import argparse
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 import hashlib
 from html import escape
+import importlib
 import mimetypes
 from pathlib import Path
 import posixpath
@@ -32,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WEB = Path(__file__).with_name("web")
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 OUTPUTS = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]  # what runs no script
-EXPLORER = "explorer.html"
+SCRIPTED = {"explorer.html": "explorer", "slides.html": "slides"}  # pages with a script, and the module that builds each
 SHORT = 15  # lines of code that are not folded
 WORDY = 40  # characters in a cell of a table from which on a phone shows each row as a list
 
@@ -101,7 +103,8 @@ def found(root: Path) -> list[Page]:
     texts = [
         path for path in [*sorted(root.glob("*.md")), *sorted((root / "notebooks").glob("*.md"))] if path.name != "README.md"
     ]
-    pages = [Page("index.html", "ncdlib", root / "README.md"), Page(EXPLORER, "explorer", WEB / "explorer.html")]
+    pages = [Page("index.html", "ncdlib", root / "README.md")]
+    pages += [Page(place, name, Path(__file__).with_name(f"{name}.py")) for place, name in SCRIPTED.items()]
     for path in [*texts, *numbered, *others]:
         place = path.relative_to(root).with_suffix(".html").as_posix()
         pages.append(Page(place, path.stem.replace("_", " "), path))
@@ -139,7 +142,8 @@ def build(root: Path, say: Say = print) -> bool:
             target, earlier = site / page.place, root / "site" / page.place
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                body, script = explored(root, say) if page.place == EXPLORER else (shown(page, pages, root, site, say), "")
+                scripted = page.place in SCRIPTED
+                body, script = with_script(page, root, say) if scripted else (shown(page, pages, root, site, say), "")
             except (nbformat.ValidationError, ValueError, OSError, ImportError) as error:
                 failed += 1
                 stays = "its earlier page stays" if earlier.is_file() else "its page says so"
@@ -152,11 +156,10 @@ def build(root: Path, say: Say = print) -> bool:
     return not failed
 
 
-def explored(root: Path, say: Say) -> tuple[str, str]:
-    """The body and the script of the explorer."""
-    import explorer  # here, because the other pages need none of its libraries
-
-    return explorer.page(root, say)
+def with_script(page: Page, root: Path, say: Say) -> tuple[str, str]:
+    """The body and the script of the explorer or of the slides."""
+    builder = importlib.import_module(SCRIPTED[page.place])  # here, because the other pages need none of its libraries
+    return builder.page(root, say)
 
 
 def whole(page: Page, pages: list[Page], body: str, script: str) -> str:
@@ -174,7 +177,7 @@ def whole(page: Page, pages: list[Page], body: str, script: str) -> str:
         pages="".join(f'<a href="{page.to(to.place)}"{" aria-current=page" * (to is page)}>{to.title}</a>' for to in pages),
         turn="".join(f"{link}{rel.capitalize()}</a>" for rel, link in links.items()),
         named="".join(f"{link}{rel.capitalize()}: {near[rel].title}</a>" for rel, link in links.items()),
-        contents=contents(body) if page.place != EXPLORER else "",
+        contents=contents(body) if page.place not in SCRIPTED else "",
         body=body,
     )
 

@@ -38,7 +38,7 @@ def built(tmp_path_factory):
     """The page in a file of its own, and its data."""
     body, script = explorer.page(REPOSITORY, print)
     found = pages.found(REPOSITORY)
-    page = next(page for page in found if page.place == pages.EXPLORER)
+    page = next(page for page in found if page.place == "explorer.html")
     path = tmp_path_factory.mktemp("site") / page.place
     path.write_text(pages.whole(page, found, body, script), "utf-8")
     soup = BeautifulSoup(path.read_text("utf-8"), "html.parser")
