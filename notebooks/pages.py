@@ -198,6 +198,9 @@ def shown(page: Page, pages: list[Page], root: Path, site: Path, say: Say) -> st
     soup = BeautifulSoup(html, "html.parser")
     for element in soup.select("script, iframe, object, embed, link"):
         element.decompose()
+    if path.suffix == ".md":  # sections are named as GitHub names them, in lower case
+        for link in soup.select("a.anchor-link"):
+            link["href"], link.parent["id"] = link["href"].lower(), link.parent["id"].lower()
     for link in soup.select("a[href]"):
         settle(link, page, pages, root, site, say)
     for image in soup.select("img"):

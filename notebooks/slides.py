@@ -38,7 +38,7 @@ SLIDES = (
     ),
     Slide(
         "01_negative_correlation",
-        "On CIFAR-10 the plain scores rank worse with every further convolution, and backwards at the end.",
+        "On CIFAR-10 the plain scores rank worse as cells have more convolutions, and backwards at six.",
         "Rank correlation with accuracy over the number of convolutions, for NWOT and SWAP by four methods",
         "The grey line, from left to right. The blue one is NCD; stars are the paper's numbers.",
     ),
@@ -50,9 +50,9 @@ SLIDES = (
     ),
     Slide(
         "03_noise_or_sparsity",
-        "The zeros of a mask turn the ranking. Noise without zeros does not.",
+        "The zeros of a mask turn the ranking. Noise without zeros does a part for NWOT, and nothing clear for SWAP.",
         "Rank correlation under several kinds of noise and mask, as points with intervals",
-        "Compare Gaussian noise, one mask shared by all images, and copies of one image.",
+        "Compare Gaussian noise, one mask for the whole batch, and copies of one image under a mask.",
     ),
     Slide(
         "04_six",
@@ -105,7 +105,9 @@ def page(root: Path, say: Callable[[str], object]) -> tuple[str, str]:
         f"{picture(slide, root, say)}<p>{escape(slide.look)}</p></section>"
         for i, slide in enumerate(SLIDES, 1)
     ]
-    turn = '<button type="button">Back</button><span id="count" aria-live="polite"></span><button type="button">On</button>'
+    turn = (
+        '<button type="button">Back</button><span id="count" aria-live="polite"></span><button type="button">Next</button>'
+    )
     script = (WEB / "slides.js").read_text("utf-8")
     body = f'<p id="message" role="alert"></p><div id="deck">{"".join(parts)}</div><div id="turn">{turn}</div>'
     return f"{body}<script>{script}</script>", script

@@ -25,7 +25,7 @@ README = """\
 | claim | verdict |
 | --- | --- |
 | A sentence of more than forty characters, which no phone shows in a column | holds |
-| <img src="figures/01_bars.png" alt="A thumbnail" width="240"> | [a word](notebooks/words.md#b) |
+| <img src="figures/01_bars.png" alt="A thumbnail" width="240"> | [a word](notebooks/words.md#b-part) |
 """
 TEXT = r"""# First
 
@@ -73,7 +73,7 @@ def built(tmp_path_factory):
         (root / name).write_bytes(content)
     (root.parent / "secret.txt").write_text("private")
     (root / "README.md").write_text(README)
-    (root / "notebooks/words.md").write_text("# Words\n\nA [cell](01_first.ipynb#Bars) is one.\n\n## b\n")
+    (root / "notebooks/words.md").write_text("# Words\n\nA [cell](01_first.ipynb#Bars) is one.\n\n## B part\n")
     (root / "site/notebooks").mkdir(parents=True)
     (root / "site/notebooks/00_gone.html").touch()  # of a notebook that is no more
     said = []
@@ -124,7 +124,7 @@ def test_links_lead_to_pages_and_copies_and_dead_ones_are_told(built):
     assert links["the first"] == "notebooks/01_first.html#Bars"
     assert links["its numbers"] == "data/results/01.csv" and links["the paper"] == "https://arxiv.org/abs/2006.04647"
     assert "nothing" not in links and "outside" not in links and not list((root / "site").rglob("secret.txt"))
-    assert links["a word"] == "notebooks/words.html#b"
+    assert links["a word"] == "notebooks/words.html#b-part" and pages["notebooks/words.html"].select_one("h2#b-part")
     assert said[:2] == [
         "README.md links to data/none.csv, which is no file of the repository",
         "README.md links to ../secret.txt, which is no file of the repository",
