@@ -17,9 +17,8 @@ from ncdlib.reproduction.evidence import Evidence, rows_of
 from ncdlib.reproduction.numbers import data_folder, implied, numbers, select
 
 SPECIFICATIONS = "14_specifications"
-QUESTIONS = 12  # the README has room for so many rows
 LISTED = 8  # more rows than these are counted, not named
-KEYS = {"claim", "place", "notebook", "quantity", "question", "paper", "implied", "extension", "specifications"}
+KEYS = {"claim", "place", "notebook", "quantity", "paper", "implied", "extension", "specifications"}
 KEYS |= {"because", "link", "needs", "format", "evidence", *(field.name for field in fields(Evidence))}
 
 
@@ -37,8 +36,7 @@ def ledger(results: str | Path | None = None, folder: str | Path | None = None, 
     - where: the rows behind a verdict "holds in part"; n: the number of architectures.
     - specifications: the share of settings that support the claim, nan where none were run; verdict.
     - extension: whether this is our test on another space, metric or split than the paper's.
-    - because, link, needs, source, question: the reason, where it is argued, what a test would take, the files and rows,
-      and the question of the README that the claim answers.
+    - because, link, needs, source: the reason, where it is argued, what a test would take, the files and rows.
 
     `folder` is the data folder, see `data_folder`; `results` the folder of results, by default the one in it. ValueError
     where a claim names rows or columns that a results file lacks, FileNotFoundError where there is no such file.
@@ -59,8 +57,8 @@ def ledger(results: str | Path | None = None, folder: str | Path | None = None, 
 def _entry(claim: dict[str, Any], margins: dict[str, float], results: Path, folder: Path) -> dict[str, Any]:
     """One row of the ledger."""
     told: dict[str, Any] = {key: claim[key] for key in ("claim", "place", "notebook")}
-    told |= {key: claim.get(key, "") for key in ("quantity", "because", "link", "needs", "question")}
-    told |= {"extension": claim.get("extension", False), "printed": _printed(claim, folder)}
+    told |= {key: claim.get(key, "") for key in ("quantity", "because", "link", "needs")}
+    told |= {"extension": claim.get("extension", False), "printed": printed_numbers(claim, folder)}
     told |= {"rows": 0, "ours": "", "n": "", "where": "", "source": "", "specifications": math.nan}
     told |= dict.fromkeys(verdicts.OUTCOMES, 0)
     sources = _evidence(claim, margins)
@@ -142,7 +140,7 @@ def _agreement(entry: Mapping[str, Any], printed: Mapping[str, Any], mine: pd.Se
     return {"ours": ours, "low": low, "high": high, "verdict": said}
 
 
-def _printed(claim: Mapping[str, Any], folder: Path) -> str:
+def printed_numbers(claim: Mapping[str, Any], folder: Path) -> str:
     """The paper's numbers that belong to a claim, or the share of searches won that they imply, as text."""
     if "implied" in claim:
         return ", ".join(f"{share:.0%}" for share in implied(folder=folder, **claim["implied"]))
@@ -208,23 +206,6 @@ def counts(ledger: pd.DataFrame) -> str:
         each = ((verdict, (part.verdict == verdict).sum()) for verdict in verdicts.VERDICTS)
         told.append(f"{len(part)} {name}: " + ", ".join(f"{n} {verdict}" for verdict, n in each if n) + ".")
     return " ".join(told)
-
-
-def in_markdown(ledger: pd.DataFrame) -> str:
-    """The ledger's questions as a table in markdown under the counts; claims that answer one question share a row.
-
-    ValueError where there are more questions than the README has room for.
-    """
-    asked = ledger[ledger.question != ""].groupby("question", sort=False)
-    if len(asked) > QUESTIONS:
-        raise ValueError(f"{len(asked)} questions, and the README has room for {QUESTIONS}: let claims share a question")
-    lines = [counts(ledger), "", "| question | answer | our numbers | rows | notebook |", "| --- | --- | --- | --- | --- |"]
-    for question, part in asked:
-        answer = "; ".join(f"{row.verdict}" + (f" ({row.where})" if row.where else "") for row in part.itertuples())
-        rows = f"{part.supports.sum()} of {part.rows.sum()}"
-        places = ", ".join(sorted(set(part.notebook)))
-        lines.append(f"| {question} | **{answer}** | {'; '.join(filter(None, part.ours))} | {rows} | {places} |")
-    return "\n".join(lines)
 
 
 def rewritten(text: str, name: str, content: str) -> str:

@@ -268,3 +268,38 @@ def predictions(tables: Mapping[str, pd.DataFrame]) -> Figure:
     axes[0, 0].set_ylabel("measured rho")
     axes[0, 0].legend()
     return fig
+
+
+def specification_curve(data: pd.DataFrame, choices: list[str], color: str) -> Figure:
+    """A specification per column, sorted by rho: its interval above, below a mark for the value of each choice.
+
+    `data` has one row per specification: rho, low, high, and the value of each choice.
+    """
+    rows = data.sort_values("rho", ignore_index=True)
+    fig, axes = figure(11, 9.5, rows=2, sharex=True, gridspec_kw={"height_ratios": [1, 1.4]})
+    top, board = axes[:, 0]
+    top.vlines(rows.index, rows.low, rows.high, color=color, alpha=0.25, linewidth=1)
+    top.plot(rows.index, rows.rho, ".", color=color, markersize=4)
+    zero_line(top)
+    top.set(ylim=(-1, 1), ylabel="Spearman's rho")
+    names: list[str] = []
+    for choice in choices:
+        for value in rows[choice].unique() if rows[choice].dtype == object else np.unique(rows[choice]):
+            at = rows.index[rows[choice] == value]
+            board.plot(at, [len(names)] * len(at), "|", color=color, markersize=8, markeredgewidth=0.8)
+            names.append(f"{choice}: {value}")
+    board.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5), xlabel="specifications, sorted")
+    board.tick_params(axis="y", labelsize=9, length=0)
+    return fig
+
+
+def maps(pairs: Mapping[str, Mapping[str, ArrayLike]], label: str) -> Figure:
+    """Pictures of numbers with one colour scale: a column per entry of `pairs`, a row per picture in it, with its mean."""
+    fig, axes = figure(2.8 * len(pairs) + 1, 6, rows=len(next(iter(pairs.values()))), columns=len(pairs))
+    every = np.stack([np.asarray(values) for pair in pairs.values() for values in pair.values()])
+    for column, (title, pair) in zip(axes.T, pairs.items(), strict=True):
+        for ax, (name, values) in zip(column, pair.items(), strict=True):
+            shown = ax.imshow(values, vmin=every.min(), vmax=every.max(), cmap="viridis")
+            ax.set(title=f"{title}, {name}: {np.asarray(values).mean():.3f}", xticks=[], yticks=[])
+    fig.colorbar(shown, ax=axes, label=label)
+    return fig

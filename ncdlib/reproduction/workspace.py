@@ -44,7 +44,7 @@ class Workspace:
     def scores(self, name: str) -> Path:
         """The score file `data/scores/NAME.parquet`."""
         path = self._file("data", "scores", f"{name}.parquet")
-        committed = self.repository / "data" / "scores" / path.name
+        committed = self.repository / path.relative_to(self.root)
         if self.by_hand and committed.is_file() and not path.exists():
             shutil.copyfile(committed, path)
         return path

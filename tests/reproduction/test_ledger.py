@@ -222,24 +222,6 @@ def test_a_notebook_shows_its_part(folder):
         ledger.in_notebook("02", folder=folder)
 
 
-def test_the_readme_shows_questions(folder):
-    rows = {
-        "question": "Is it?",
-        "verdict": "holds in part",
-        "where": "supports nwot",
-        "ours": "+0.50",
-        "supports": 1,
-        "rows": 2,
-    }
-    table = pd.DataFrame([{**rows, "extension": False, "notebook": "01"}, {**rows, "question": "", "extension": True}])
-    text = ledger.in_markdown(table)
-    assert "1 claims of the paper: 1 holds in part. 1 tests of ours: 1 holds in part." in text
-    assert "| Is it? | **holds in part (supports nwot)** | +0.50 | 1 of 2 | 01 |" in text and text.count("Is it?") == 1
-    many = pd.concat([table.iloc[:1].assign(question=str(i)) for i in range(13)])
-    with pytest.raises(ValueError, match="13 questions, and the README has room for 12"):
-        ledger.in_markdown(many)
-
-
 def test_the_committed_ledger():
     """Every claim and number can be read from the committed results, and says why or what it needs."""
     table = ledger.ledger()
@@ -247,17 +229,11 @@ def test_the_committed_ledger():
     untested = table.verdict == "not tested here"
     assert (table.source[~untested] != "").all() and (table.needs[untested] != "").all()
     assert (table["where"] != "").equals(table.verdict == "holds in part")
-    assert ledger.in_markdown(table)
     numbers = ledger.number_ledger()
     assert set(numbers.verdict) <= set(verdicts.AGREEMENTS)
     keys = ["place", "space", "data", "subset", "proxy", "method", "metric"]
     assert not numbers.duplicated(keys).any()
     assert (numbers.needs[numbers.verdict == "not tested here"] != "").all()
-
-
-def test_the_readme_holds_the_committed_ledger():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert ledger.rewritten(readme, "claims", ledger.in_markdown(ledger.ledger())) == readme
 
 
 def test_a_text_without_marks_is_left_alone():
