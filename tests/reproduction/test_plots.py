@@ -2,7 +2,6 @@
 
 from xml.etree import ElementTree
 
-from matplotlib.collections import PathCollection
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -90,27 +89,6 @@ def test_a_map_of_correlations_names_each_interval_in_black(ax):
     plots.correlation_map(ax, rho, rho - 0.05, rho + 0.1, "t")
     assert {text.get_text() for text in ax.texts} == {"+0.36\n+0.31, +0.46", "-0.90\n-0.95, -0.80"}
     assert {text.get_color() for text in ax.texts} == {"black"}
-
-
-def test_the_law_has_a_line_per_method_and_rings_the_marked_target():
-    table = tidy().query("method in ['plain', 'NCD']").assign(target=lambda t: t.convolutions.astype(str), kind="data set")
-    figure = plots.law(table.assign(count=table.convolutions / 10, n=64, seeds=1), "count", marked="6")
-    for ax, proxy in zip(figure.axes, ("nwot", "swap"), strict=True):
-        names = [text.get_text() for text in ax.texts]
-        assert names == ["plain", "NCD"]
-        points = [c for c in ax.collections if isinstance(c, PathCollection)]
-        rings = [c.get_offsets().tolist() for c in points if c.get_sizes().tolist() == [260]]
-        wanted = table[(table.proxy == proxy) & (table.target == "6")].rho
-        assert np.allclose(sorted(y for ((_, y),) in rings), sorted(wanted))
-    plt.close(figure)
-
-
-def test_predictions_shade_the_quarters_where_the_sign_is_wrong():
-    table = pd.DataFrame({"method": ["plain", "NCD"], "predicted": [0.5, -0.5], "rho": [0.4, 0.4]})
-    figure = plots.predictions({"a": table})
-    corners = {patch.get_xy() for patch in figure.axes[0].patches}
-    assert corners == {(-1, 0), (0, -1)}
-    plt.close(figure)
 
 
 def test_dots_lie_from_the_top_down_with_their_intervals(ax):
