@@ -235,7 +235,7 @@ def _gain(before: Float[Tensor, "n ..."], after: Float[Tensor, "n ..."], generat
 def _run(model: nn.Module, weights: dict[str, Tensor], images: Tensor, see: Callable[[Tensor], Tensor | None]) -> None:
     """Run the model and show each block's output in turn; what `see` returns, if anything, takes the output's place.
 
-    What is no tensor, or of shape (n, features), as of a head, has no positions and is not shown.
+    Outputs that are not tensors, or have shape (n, features), have no positions and are skipped.
     """
     shown = 0
 

@@ -126,7 +126,8 @@ def ndcg(scores: Scores, truth: Truth, k: int | None = None, level: float = 0.95
 
     As the code of VKDNW computes it (Tybl & Neumann, CVPR 2025, arXiv:2502.04975, k = 5000): the gain is the accuracy itself
     (Jarvelin & Kekalainen 2002), and tied scores share their positions. Where accuracies differ little, every order has a
-    value near 1: compare with that of a random order. ValueError for a negative truth.
+    value near 1: compare with that of a random order. The values that their Table 1 prints fit another gain, 2^accuracy - 1
+    at k = 1000 (notebook 12): pass 2.0**accuracy - 1 as truth. ValueError for a negative truth.
     """
     if k is not None:
         _check_k(k)
@@ -168,6 +169,8 @@ def by_seed(table: pd.DataFrame, archs: Sequence[str], **where: object) -> Float
     value or a score is missing, or where scores of several settings are left.
     """
     _need(table, ("arch", "seed", "score", *where))
+    if isinstance(archs, str):
+        raise ValueError(f"archs takes a list, got {archs!r}: write [{archs!r}]")
     for column, value in where.items():
         chosen = table[table[column] == value]
         if chosen.empty:
@@ -225,6 +228,8 @@ def correlations(
 
 def _need(table: pd.DataFrame, columns: Sequence[str]) -> None:
     """Raise ValueError unless the table has these columns."""
+    if not isinstance(table, pd.DataFrame):
+        raise ValueError(f"the table of scores must be a DataFrame, got {type(table).__name__}")
     lacking = [column for column in columns if column not in table.columns]
     if lacking:
         raise ValueError(f"the table has no column {', '.join(lacking)}: it has {', '.join(map(str, table.columns))}")

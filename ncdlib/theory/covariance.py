@@ -108,7 +108,7 @@ def pooled(x: Covariance) -> Covariance:
 
 
 def subtracted(y: Covariance, norm: str, channels: int, n: int) -> tuple[Places, Places]:
-    """Of an activation with the mean that `norm` subtracts from its own image, and with that from another one.
+    """Covariance of an activation with the mean that `norm` subtracts: of its own image, and of another image.
 
     Their means over positions are the variance of an image's mean and the covariance of two images' means. BatchNorm
     subtracts one mean from all of a batch of `n` images: their common part is gone. A group of m channels (InstanceNorm:

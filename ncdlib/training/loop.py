@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from ncdlib.scoring.model import whole_seed
+from ncdlib.scoring.checks import whole_seed
 from ncdlib.training import batches
 from ncdlib.training.batches import derived
 from ncdlib.training.checkpoint import Checkpoint, Row, settings
 from ncdlib.training.data import Data
 from ncdlib.training.recipes import Recipe, learning_rate
 
-WITH_SCALE_AND_SHIFT = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)  # what `decay_norms` is about
+WITH_SCALE_AND_SHIFT = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)  # what `decayed` is about
 
 
 class NotFiniteLoss(ArithmeticError):
