@@ -4,7 +4,7 @@ An activation's *code* is one bit a unit and image: does its input exceed zero? 
 activation module, summarised at once while they are still in cache, and never kept.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -32,9 +32,11 @@ FUNCTIONS = {
     function: name
     for name in (
         "relu", "relu_", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "celu", "selu", "gelu", "silu", "mish",
-        "hardswish", "hardtanh", "tanh", "sigmoid", "hardsigmoid", "softplus", "logsigmoid", "softsign",
+        "hardswish", "hardtanh", "tanh", "sigmoid", "hardsigmoid", "softplus", "logsigmoid", "softsign", "leaky_relu_",
+        "rrelu_", "elu_", "celu_", "selu_", "hardtanh_", "tanh_", "sigmoid_", "threshold", "threshold_", "glu", "softshrink",
+        "hardshrink", "tanhshrink", "clamp", "clamp_", "clamp_min", "clamp_min_", "expit",
     )
-    for home in (torch, nn.functional, Tensor)
+    for home in (torch, nn.functional, Tensor, torch.special)
     if (function := getattr(home, name, None)) is not None
 }  # fmt: skip
 
@@ -149,14 +151,20 @@ def hooked(handles: Iterable[RemovableHandle]) -> Iterator[None]:
 
 
 @contextmanager
-def functions_called(model: nn.Module, n: int) -> Iterator[set[str]]:
-    """While open, fill the set that it yields with the names of the activations that `model` calls as functions.
+def functions_called(
+    model: nn.Module,
+    n: int,
+    functions: Mapping[Callable, str] = FUNCTIONS,
+    modules: tuple[type[nn.Module], ...] = MODULES,
+) -> Iterator[set[str]]:
+    """While open, fill the set that it yields with the names of the `functions` that `model` calls outside of `modules`.
 
-    `record_codes` sees modules only. What a module of `MODULES` calls itself does not count, nor does what is applied to a
-    tensor without the `n` images in its first dimension, such as a parameter. Costs some microseconds for each operation.
+    `record_codes` sees modules only. What one of `modules` calls itself does not count, nor does what is applied to a
+    tensor without the `n` images in its first dimension, such as a parameter, or with a second tensor that is no
+    parameter, such as the constant kernel of a pooling. Costs some microseconds for each operation.
     """
     names: set[str] = set()
-    read: weakref.ref[Tensor] | None = None  # what the activation module that runs at present reads
+    read: weakref.ref[Tensor] | None = None  # what the module that runs at present reads
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         nonlocal read
@@ -164,10 +172,11 @@ def functions_called(model: nn.Module, n: int) -> Iterator[set[str]]:
 
     class Watch(TorchFunctionMode):
         def __torch_function__(self, func: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None) -> object:
-            x = args[0] if func in FUNCTIONS and args else None
-            if x is not None and x.dim() > 1 and len(x) == n and (read is None or read() is not x):
-                names.add(FUNCTIONS[func])
+            x = next(iter((*args, *(kwargs or {}).values())), None) if func in functions else None
+            of_batch = isinstance(x, Tensor) and x.dim() > 1 and len(x) == n and (read is None or read() is not x)
+            if of_batch and not any(type(kernel) is Tensor for kernel in args[1:2]):
+                names.add(functions[func])
             return func(*args, **(kwargs or {}))
 
-    with hooked(m.register_forward_pre_hook(note) for m in model.modules() if isinstance(m, MODULES)), Watch():
+    with hooked(m.register_forward_pre_hook(note) for m in model.modules() if isinstance(m, modules)), Watch():
         yield names

@@ -122,6 +122,9 @@ def _check(kind: object, **numbers: object) -> None:
             raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
     if numbers["n"] > SIZES.get(kind, math.inf):
         raise ValueError(f"{kind} has {SIZES[kind]} images, fewer than a batch of {numbers['n']}")
+    gigabytes = 12e-9 * numbers["n"] * int(numbers.get("resolution", 1)) ** 2
+    if gigabytes > 1000:
+        raise ValueError(f"{numbers['n']} such images take {gigabytes:,.0f} GB: choose fewer or smaller ones")
 
 
 def _crops(photographs: Tensor, n: int, size: Whole, rng: np.random.Generator) -> Tensor:

@@ -18,6 +18,10 @@ from ncdlib.activations import hooked
 KINDS = ("sample", "shared", "channel", "channel_shared")
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 LAYERS = (*CONVOLUTIONS, nn.Linear)
+FUNCTIONS = {
+    getattr(nn.functional, name): name
+    for name in ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "bilinear")
+}
 
 Draw = Callable[..., Tensor]  # the masked input, from the input and `channels_last`
 
@@ -70,12 +74,17 @@ def sam(model: nn.Module, alpha: float, mask: str = "sample", seed: int = 0) -> 
 
     Every layer draws from a generator of its own, seeded by `seed` and the layer's position among the layers, so that a
     layer's masks do not depend on which other layers run, or when. Further calls of a layer draw further masks.
-    Raises ValueError where the model has run and no mask was drawn.
+    Raises ValueError where the model has run and no mask was drawn, and for quantised layers.
     """
     check(alpha, mask)
     if alpha == 0:
         yield
         return
+    quantised = [name for name, module in model.named_modules() if hasattr(module, "_packed_params")]
+    if quantised:
+        raise ValueError(
+            f"alpha = {alpha} masks no quantised layer, such as {quantised[0]!r}: score the model before it is quantised"
+        )
     generators: dict[int, torch.Generator] = {}
     runs: list[nn.Module] = []
 

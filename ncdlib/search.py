@@ -13,6 +13,7 @@ import torch
 
 from ncdlib import spaces
 from ncdlib.scoring import score, score_space
+from ncdlib.scoring.checks import whole_seed
 from ncdlib.statistics import spearman
 
 ATTEMPTS = 10_000  # draws in a row that a constraint may reject
@@ -32,8 +33,8 @@ class SearchResult:
 
     def top(self, k: int) -> list[Hashable]:
         """The k distinct architectures with the highest scores, best first; fewer where fewer have a finite score."""
-        if k < 1:
-            raise ValueError(f"top needs k of at least 1, got {k}")
+        if not isinstance(k, Integral) or k < 1:
+            raise ValueError(f"top needs a whole number k of at least 1, got {k!r}")
         best_first = np.argsort(-_finite(self.history["score"].to_numpy()), kind="stable")
         ranked = [self.drawn[j] for j in best_first[: len(self.drawn) - self.nonfinite]]
         return list(dict.fromkeys(ranked))[:k]
@@ -71,11 +72,11 @@ def random_search(
 
     Raises ValueError where the constraint passes nothing, or no score is finite.
     """
-    space = spaces.get(space) if isinstance(space, str) else space
+    space = spaces.get(space)
     _check_samples(samples)
     if constraint is not None and not callable(constraint):
         raise ValueError(f"constraint must be a function of an architecture, as within_budget makes: got {constraint!r}")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(whole_seed(seed))
     drawn = tuple(_draw(space, rng, constraint) for _ in range(samples))
     history = pd.DataFrame({"step": np.arange(1, samples + 1), "arch": [str(arch) for arch in drawn]})
     own = np.random.SeedSequence(seed, spawn_key=(0,)).generate_state(samples).tolist() if fresh else [seed] * samples
@@ -119,7 +120,7 @@ def within_budget(
     A bound is a maximum or a pair (least, greatest), both inclusive; `size` is that of the network that is counted, by
     default the published one. Counting takes neither memory nor arithmetic of the network's size.
     """
-    space = spaces.get(space) if isinstance(space, str) else space
+    space = spaces.get(space)
     limits = {
         name: (0.0, bound) if np.ndim(bound) == 0 else bound
         for name, bound in {"params": params, "flops": flops}.items()
@@ -127,9 +128,9 @@ def within_budget(
     }
     if not limits:
         raise ValueError("nothing to keep within: give params or flops, a maximum or (least, greatest)")
-    for name, (low, high) in limits.items():
-        if not low <= high:
-            raise ValueError(f"no number lies within {name} = ({low}, {high}): give (least, greatest)")
+    for name, bounds in limits.items():
+        if np.shape(bounds) != (2,) or np.asarray(bounds).dtype.kind not in "iuf" or not bounds[0] <= bounds[1]:
+            raise ValueError(f"no number lies within {name} = {bounds}: give a maximum or (least, greatest)")
 
     @cache
     def inside(arch: Hashable) -> bool:
@@ -167,7 +168,7 @@ def simulate(
         runs, samples = draws.shape
         if draws.size and not (draws.min() >= 0 and draws.max() < n):
             raise ValueError(f"draws are places in a table of {n}, got {draws.min()} to {draws.max()}: use 0 to {n - 1}")
-    if samples < 1 or runs < 1:
+    if not all(isinstance(number, Integral) and number >= 1 for number in (samples, runs)):
         raise ValueError(f"simulate at least 1 run of 1 sample, got {runs} runs of {samples}")
     rng = np.random.default_rng(seed)
     found = np.full(runs, np.nan)

@@ -1,4 +1,4 @@
-"""Zero-cost proxies: one name, one function. Larger is better, unless a proxy's page says otherwise."""
+"""Zero-cost proxies: one name, one function. Larger is better, unless its docstring says otherwise."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -72,6 +72,6 @@ def parts(names: Iterable[str]) -> list[str]:
 
 def get(name: str) -> Proxy:
     """The proxy of this name."""
-    if name not in PROXIES:
+    if name not in names():
         raise ValueError(f"unknown proxy {name!r}: use one of {', '.join(PROXIES)}")
     return PROXIES[name]

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+import warnings
 
 from filelock import FileLock, Timeout
 import pandas as pd
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 import torch
 
 KEYS = ("space", "arch", "proxy", "alpha", "norm", "activation", "init", "input", "batch", "seed")
+TORCH = torch.__version__.partition("+")[0]
 SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("space", "arch", "proxy")),
@@ -36,13 +38,17 @@ class ScoreFile:
     def __init__(
         self, path: str | Path | None, settings: dict[str, Any], defaults: Mapping[str, dict] = MappingProxyType({})
     ) -> None:
+        if not isinstance(path, str | Path | None):
+            raise ValueError(f"scores are written to a file: give its path, which ends in .parquet, not {path!r}")
         self.path = None if path is None else Path(path)
         if self.path is not None and self.path.suffix != ".parquet":
-            raise ValueError(f"scores are written as parquet: use {self.path.with_suffix('.parquet')}, not {path}")
+            there = self.path.parent / f"{self.path.stem or 'scores'}.parquet"
+            raise ValueError(f"scores are written as parquet: use {there}, not {str(path)!r}")
         self.settings = json.loads(json.dumps(settings))
         stands = self.path is not None and self.path.exists()
         self.rows = read(self.path) if stands else SCHEMA.empty_table().to_pandas()
         self.keys = set(zip(*(self.rows[key].tolist() for key in KEYS), strict=True))
+        self.made_by = str(self.rows.attrs.get("torch", TORCH))
         stored = self.rows.attrs.get("settings", self.settings)
         stored = stored | {name: entries | stored.get(name, {}) for name, entries in defaults.items()}
         if stored != self.settings:
@@ -59,6 +65,7 @@ class ScoreFile:
         new = pd.DataFrame(rows, columns=SCHEMA.names)
         self.rows = new if self.rows.empty else pd.concat([self.rows, new], ignore_index=True)
         self.keys.update(row[:-1] for row in rows)
+        self.made_by = ", ".join(sorted({*self.made_by.split(", "), TORCH}))
         self.write()
 
     def sort(self) -> None:
@@ -77,7 +84,7 @@ class ScoreFile:
         if self.path is None:
             return
         table = pa.Table.from_pandas(self.rows, schema=SCHEMA, preserve_index=False)
-        metadata = {"settings": self.settings, "torch": torch.__version__.partition("+")[0]}
+        metadata = {"settings": self.settings, "torch": self.made_by}
         told = json.dumps(metadata | {"checksum": checksum(table, metadata)})
         with written(self.path) as partial:
             pq.write_table(table.replace_schema_metadata({"ncdlib": told}), partial, compression="zstd")
@@ -90,12 +97,17 @@ class ScoreFile:
 def locked(path: str | Path, message: str) -> Iterator[None]:
     """Hold the lock of a file, `PATH.lock` beside it; RuntimeError with this message where another run holds it.
 
-    Two names of one file share its lock. The operating system frees the lock of a process that is killed.
+    Two names of one file share its lock. The operating system frees the lock of a process that is killed. ValueError where
+    the folder takes no file.
     """
+    name = Path(f"{Path(path).resolve()}.lock")
     try:
-        lock = FileLock(f"{Path(path).resolve()}.lock").acquire(timeout=0)
+        name.touch()
+        lock = FileLock(name).acquire(timeout=0)
     except Timeout:
         raise RuntimeError(message) from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written ({error.strerror}): choose another place") from error
     with lock:
         yield
 
@@ -134,10 +146,14 @@ def opened(
     folder = Path(path).resolve().parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise ValueError(f"{path} cannot be written, for {folder} is no folder: choose another place") from error
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written ({folder}: {error.strerror}): choose another place") from error
     with locked(path, f"another run is writing {path}: wait for it to end, or write to another file"):
         file = ScoreFile(path, settings, defaults)
+        if file.made_by != TORCH:
+            warnings.warn(
+                f"{path} holds scores made by torch {file.made_by}, this is {TORCH}: bits may differ", stacklevel=4
+            )
         yield file
         file.sort()
 

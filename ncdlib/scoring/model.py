@@ -1,10 +1,9 @@
 """Score one model on one batch, by any of the proxies."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 import math
-from numbers import Integral
 from typing import NamedTuple
 import warnings
 
@@ -15,6 +14,8 @@ from torch import Tensor, nn
 from ncdlib import activations, masking, proxies, rescaling
 from ncdlib.proxies.activation import REDUCTIONS
 from ncdlib.proxies.gradient import NotFinite, loss_gradients
+from ncdlib.scoring.checks import checked_images, checked_labels, checked_model, checked_proxies, whole_seed
+from ncdlib.scoring.process import ALONE, random_states_kept, seed_all
 
 
 class Method(NamedTuple):
@@ -65,14 +66,15 @@ class Setting:
     def applied(self, model: nn.Module, images: Tensor, masks: bool = True) -> Iterator[None]:
         """The model as it is to be scored, at the same draws each time: what runs before does not matter."""
         with (
+            ALONE,
             torch.inference_mode(False),  # inside a caller's own, tensors would have no version
             torch.no_grad(),
             _untouched(model, self.mode),
             rescaling.nir(model, self.norm),
             masking.sam(model, self.alpha if masks else 0.0, self.mask, self.seed),
-            _runs_on(images),
+            _runs_on(model, images),
         ):
-            torch.manual_seed(self.seed)
+            seed_all(self.seed)
             yield
 
 
@@ -102,14 +104,14 @@ def score(
     - `seed`: decides the masks, and whatever the model itself draws.
     - `count`: "legacy" counts blocks named like ReLU twice, as published NWOT code does; see `activations.record_codes`.
 
-    The model is left as it was: parameters, buffers, training mode, hooks; so is the global random state. A score that a
-    proxy does not define is nan. Raises ValueError for arguments that cannot be scored, and says why; warns where codes
-    miss activations that the model calls as functions.
+    The model is left as it was: parameters, buffers, training mode, hooks; so is the global random state of torch, numpy
+    and Python. Threads that score wait for each other. A score that a proxy does not define is nan. Raises ValueError for
+    arguments that cannot be scored, and says why; warns where codes miss activations, or masks miss convolutions, that the
+    model calls as functions. The table "What models work" in `notebooks/reference.md` says which models can be scored.
     """
     names = [proxy] if isinstance(proxy, str) else proxy
     setting = Setting(alpha, mask, norm, mode, whole_seed(seed), count)
-    _check_model(model)
-    scores = evaluate(model, images, names, labels, setting, functions=count == "once")
+    scores = evaluate(checked_model(model), images, names, labels, setting, functions=count == "once")
     return scores[proxy] if isinstance(proxy, str) else scores
 
 
@@ -122,15 +124,15 @@ def evaluate(
     functions: bool = False,
 ) -> dict[str, float]:
     """`score` for a list of proxies; `functions` looks for activations that codes miss, which takes time."""
-    definitions = _checked_proxies(names)
+    definitions = checked_proxies(names)
     needed = {name: proxies.get(name) for name in proxies.parts(definitions)}
-    images = _checked(images, model)
-    labels = _checked_labels(labels, images, [name for name, p in needed.items() if p.labels])
+    images = checked_images(images, model)
+    labels = checked_labels(labels, images, [name for name, p in needed.items() if p.labels])
     reads = {kind: [name for name, p in needed.items() if p.reads == kind] for kind in ("codes", "gradients")}
     scores: dict[str, float] = {}
     if reads["codes"]:
         with setting.applied(model, images):
-            scores |= _by_codes(model, images, reads["codes"], setting.count, functions)
+            scores |= _by_codes(model, images, reads["codes"], setting, functions)
     if reads["gradients"]:
         with _nan_where_not_finite(scores, reads["gradients"]), setting.applied(model, images), torch.enable_grad():
             weights, gradients = loss_gradients(model, images, labels)
@@ -148,13 +150,19 @@ def evaluate(
     return {name: scores[name] for name in names}
 
 
-def _by_codes(model: nn.Module, images: Tensor, names: list[str], count: str, functions: bool) -> dict[str, float]:
+def _by_codes(model: nn.Module, images: Tensor, names: list[str], setting: Setting, functions: bool) -> dict[str, float]:
     """The scores of the proxies that read activation codes, all from one forward pass."""
     reductions = {name: REDUCTIONS[name] for name in names}
     summaries = list(dict.fromkeys(r.summarise for r in reductions.values()))  # proxies may share one
-    watch = activations.functions_called(model, len(images)) if functions else nullcontext(())
-    with watch as unseen, activations.record_codes(model, summaries, len(images), count) as layers:
+    n = len(images)
+    watch = activations.functions_called(model, n) if functions else nullcontext(())
+    masks = functions and setting.alpha > 0
+    watch_masks = activations.functions_called(model, n, masking.FUNCTIONS, masking.LAYERS) if masks else nullcontext(())
+    with watch as unseen, watch_masks as unmasked, activations.record_codes(model, summaries, n, setting.count) as layers:
         model(images)
+    if functions:  # neither codes nor masks reach into a recurrent layer
+        recurrent = {type(m).__name__ for m in model.modules() if isinstance(m, nn.RNNBase | nn.RNNCellBase)}
+        unseen, unmasked = recurrent.union(unseen), recurrent.union(unmasked) if masks else unmasked
     if not layers:
         called = f" (it called {', '.join(sorted(unseen))})" if unseen else ""
         raise ValueError(
@@ -167,68 +175,16 @@ def _by_codes(model: nn.Module, images: Tensor, names: list[str], count: str, fu
             "reads its activation modules alone; write activations as modules such as nn.ReLU",
             stacklevel=4,
         )
+    if unmasked:
+        warnings.warn(
+            f"the model calls layers as functions ({', '.join(sorted(unmasked))}), whose inputs SAM does not mask: write "
+            "them as modules such as nn.Conv2d",
+            stacklevel=4,
+        )
     return {
         name: combine([(layer.summaries[summaries.index(summarise)], layer.times) for layer in layers])
         for name, (summarise, combine) in reductions.items()
     }
-
-
-def whole_seed(seed: object) -> int:
-    """A seed as an int, or ValueError."""
-    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= seed < 2**63:
-        raise ValueError(f"a seed is a whole number from 0 up to, not including, 2**63: got {seed!r}")
-    return int(seed)
-
-
-def _check_model(model: object) -> None:
-    """Raise ValueError unless hooks reach the model's modules, and its parameters exist."""
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"the model must be a torch.nn.Module, got {type(model).__name__}")
-    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
-        raise ValueError("a scripted or traced model takes no hooks: score the nn.Module that it was made from")
-    if any(nn.parameter.is_lazy(parameter) for parameter in model.parameters()):
-        raise ValueError("the model has lazy layers, whose weights do not exist yet: run it once on a batch first")
-
-
-def _checked_proxies(names: object) -> dict[str, proxies.Proxy]:
-    """The proxies of these names that can score one model, or ValueError."""
-    if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"proxy must be a name or a list of names, got {names!r}: use {', '.join(proxies.names())}")
-    definitions = {name: proxies.get(name) for name in names}
-    if not definitions:
-        raise ValueError(f"no proxy asked for: use one or more of {', '.join(proxies.names())}")
-    for name, p in definitions.items():
-        if p.reads == "ranks":
-            raise ValueError(f"{name!r} ranks a set of networks: use score_space, or ask for its parts, {', '.join(p.of)}")
-    return definitions
-
-
-def _checked(images: object, model: nn.Module) -> Tensor:
-    """The images on the model's device, or ValueError."""
-    if not isinstance(images, Tensor):
-        raise ValueError(f"images must be a torch tensor, got {type(images).__name__}")
-    if images.dim() < 2 or len(images) < 2:
-        raise ValueError(f"images must be a batch of at least 2, (n, ...): got shape {tuple(images.shape)}")
-    weight = next(model.parameters(), images)
-    if not images.is_floating_point() or images.dtype != weight.dtype:
-        raise ValueError(f"images are {images.dtype}, the model is {weight.dtype}: convert with images.to({weight.dtype})")
-    if not images.is_meta and not images.isfinite().all():
-        bad = (~images.isfinite()).sum().item()
-        raise ValueError(f"images hold {bad} values that are nan or infinite: clean them before scoring")
-    return (images.clone() if images.is_inference() else images).to(weight.device)
-
-
-def _checked_labels(labels: object, images: Tensor, needing: list[str]) -> Tensor | None:
-    """The labels on the images' device where a proxy needs them, or ValueError."""
-    if not needing:
-        return None
-    if not isinstance(labels, Tensor):
-        raise ValueError(f"{needing[0]!r} needs labels: pass labels=, the class of each image, e.g. from images.labels")
-    if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.dtype == torch.bool:
-        raise ValueError(
-            f"labels must be {len(images)} whole numbers, one per image: got shape {tuple(labels.shape)} of {labels.dtype}"
-        )
-    return (labels.clone() if labels.is_inference() else labels).to(images.device, torch.int64)
 
 
 @contextmanager
@@ -242,12 +198,15 @@ def _nan_where_not_finite(scores: dict[str, float], names: list[str]) -> Iterato
 
 
 @contextmanager
-def _runs_on(images: Tensor) -> Iterator[None]:
+def _runs_on(model: nn.Module, images: Tensor) -> Iterator[None]:
     """Turn what torch says of a model that cannot take the images into a ValueError that names them."""
     try:
         yield
     except (RuntimeError, TypeError) as error:  # TypeError: a model that takes more than images
-        raise ValueError(f"the model cannot run on images of shape {tuple(images.shape)}: {error}") from error
+        told = "; on the meta device only params and flops can be scored" if images.is_meta else ""
+        if any(p.is_inference() for p in model.parameters()):
+            told = "; its weights were made in inference mode, where no gradient is taken: score copy.deepcopy(model)"
+        raise ValueError(f"the model cannot run on images of shape {tuple(images.shape)}: {error}{told}") from error
 
 
 @contextmanager
@@ -261,7 +220,7 @@ def _untouched(model: nn.Module, mode: str) -> Iterator[None]:
     others = [m for m in holding if not isinstance(m, nn.modules.batchnorm._NormBase)]
     buffers = [(m, key, b, b._version, b.clone()) for m in others for key, b in m._buffers.items() if b is not None]
     devices = {p.device.index for p in model.parameters() if p.is_cuda} if torch.cuda.is_available() else ()
-    with torch.random.fork_rng(devices):
+    with random_states_kept(devices):
         try:
             for module, was in zip(modules, training, strict=True):
                 if was != (mode == "train"):  # setting an attribute of a module is slow

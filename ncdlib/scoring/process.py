@@ -1,6 +1,6 @@
 """The process that scores: one thread, memory that it keeps, and an end with the run that started it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 import ctypes
 from functools import lru_cache
@@ -8,12 +8,34 @@ import gc
 import multiprocessing
 import os
 import platform
-from threading import Thread
+import random
+from threading import RLock, Thread
 import time
 
+import numpy as np
 import torch
 
 WATCH_SECONDS = 0.5
+ALONE = RLock()  # random states, the number of threads and the hooks of a model belong to the process, not to a thread
+
+
+def seed_all(seed: int) -> None:
+    """Seed all that a model may draw from: torch, numpy and Python."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
+@contextmanager
+def random_states_kept(devices: Iterable[int]) -> Iterator[None]:
+    """Give back the random states of torch, of these GPUs, of numpy and of Python afterwards."""
+    numpys, pythons = np.random.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        np.random.set_state(numpys)
+        random.setstate(pythons)
 
 
 @contextmanager

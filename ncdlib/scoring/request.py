@@ -10,7 +10,8 @@ import torch
 
 from ncdlib import masking, spaces
 from ncdlib import proxies as registry
-from ncdlib.scoring.model import Setting, whole_seed
+from ncdlib.scoring.checks import whole_seed
+from ncdlib.scoring.model import Setting
 
 
 class Network(NamedTuple):
@@ -93,9 +94,7 @@ def request(
     `choices`: the norms, activations and inits, by the names that `Space.build` has for them. `shared`: the fields of
     `Conditions` that are left.
     """
-    if not isinstance(space, str | spaces.Space):
-        raise ValueError(f"space must be a search space or its name, one of {', '.join(spaces.names())}: got {space!r}")
-    space = spaces.get(space) if isinstance(space, str) else space
+    space = spaces.get(space)
     by_string = {str(arch): arch for arch in (space.checked(arch) for arch in _several("archs", archs))}
     resolved = [
         [getattr(space, name) if value is None else value for value in _names(f"{name}s", values, none=True)]
@@ -114,6 +113,8 @@ def request(
             raise ValueError(f"{name!r} ranks architectures scored with the same seed: give one list of seeds for all")
     for name, least in {"batch": 2, "resolution": 1}.items():
         shared[name] = _whole(name, shared[name], least)
+    if not isinstance(shared["channels_last"], bool):
+        raise ValueError(f"channels_last must be True or False, got {shared['channels_last']!r}")
     conditions = Conditions(**shared, size=_size(space, size), device=_device(device))
     found = Request(space, by_string, proxies, _alphas(alphas, conditions), tuple(networks), conditions)
     if not found.keys(proxies):
@@ -192,6 +193,8 @@ def _device(device: object) -> str:
         kind = torch.device(device).type
     except (RuntimeError, TypeError):
         raise ValueError(f"unknown device {device!r}: use 'cpu' or 'cuda'") from None
+    if kind not in ("cpu", "cuda"):
+        raise ValueError(f"device {device!r} cannot score: use 'cpu' or 'cuda'")
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {device!r} asked for, but torch sees no GPU: use device='cpu'")
     return str(torch.device(device))

@@ -23,7 +23,6 @@ from functools import lru_cache
 import math
 import os
 from pathlib import Path
-from threading import Lock
 import time
 import warnings
 
@@ -38,12 +37,11 @@ from ncdlib import images as images_
 from ncdlib import proxies as registry
 from ncdlib import spaces
 from ncdlib.scoring.file import KEYS, opened
-from ncdlib.scoring.model import Setting, evaluate
+from ncdlib.scoring.model import ALONE, Setting, evaluate
 from ncdlib.scoring.process import end_with, one_thread
 from ncdlib.scoring.request import Conditions, Network, Request, checked_jobs, request
 
 SAVE_SECONDS = 5.0
-_ALONE = Lock()  # the seed, the number of threads and the garbage collector belong to the process, not to a thread of it
 
 
 def score_space(
@@ -183,7 +181,7 @@ def _score_network(
     images = _batch(kind, batch, seed, conditions.resolution, conditions.channels_last).to(device)
     labels = images_.labels(kind, batch, seed, size["classes"])
     rows = []
-    with _ALONE, one_thread(), torch.autocast(images.device.type, enabled=False):
+    with ALONE, one_thread(), torch.autocast(images.device.type, enabled=False):
         structure = {p for names in work.values() for p in names if registry.get(p).reads == "structure"}
         if structure:  # all of the network, but no memory and no arithmetic
             with torch.device("meta"):

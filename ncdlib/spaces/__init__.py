@@ -31,8 +31,10 @@ def names() -> list[str]:
     return list(_SPACES)
 
 
-def get(name: str) -> Space:
-    """The search space of this name."""
-    if name not in _SPACES:
+def get(name: object) -> Space:
+    """The search space of this name; a space is returned as it is."""
+    if isinstance(name, Space):
+        return name
+    if name not in names():
         raise ValueError(f"unknown search space {name!r}: use one of {', '.join(_SPACES)}")
     return _SPACES[name]

@@ -72,7 +72,7 @@ class Space(ABC, Generic[Arch]):
                 raise ValueError(f"{self.name} has no size {name!r}: use {', '.join(self.sizes)}")
         size = {**self.sizes, **size}
         check_sizes(**{name: value for name, value in size.items() if type(self.sizes[name]) is int})
-        arch = self.parse(arch) if isinstance(arch, str) else arch
+        arch = self.checked(arch)
         norm = self.norm if norm is None else norm
         activation = self.activation if activation is None else activation
         network = self.network(arch, norm, activation, complete, **size)

@@ -108,7 +108,7 @@ def drop_path(x: Tensor, p: float) -> Tensor:
 def check_sizes(**sizes: int) -> None:
     """Raise ValueError unless every size is a whole number of at least 1."""
     for name, value in sizes.items():
-        if not isinstance(value, int) or value < 1:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 import psutil
 import torch
 
-from ncdlib.scoring.model import whole_seed
+from ncdlib.scoring.checks import whole_seed
 from ncdlib.training import curves, recipes
 from ncdlib.training import data as data_
 from ncdlib.training.loop import NotFiniteLoss, checked_device, train

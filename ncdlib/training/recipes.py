@@ -150,7 +150,7 @@ def network(space: str | spaces.Space, arch: Hashable | str, recipe: Recipe, cla
 
     A transformer is built for images of the recipe's resolution.
     """
-    space = spaces.get(space) if isinstance(space, str) else space
+    space = spaces.get(space)
     wanted = {"channels": recipe.channels, "layers": recipe.layers, "stem": recipe.stem}
     wanted |= {"image": recipe.resolution if "image" in space.sizes else None} | size
     wanted = {name: value for name, value in wanted.items() if value is not None}
