@@ -130,7 +130,7 @@ def within_budget(
         raise ValueError("nothing to keep within: give params or flops, a maximum or (least, greatest)")
     for name, bounds in limits.items():
         if np.shape(bounds) != (2,) or np.asarray(bounds).dtype.kind not in "iuf" or not bounds[0] <= bounds[1]:
-            raise ValueError(f"no number lies within {name} = {bounds}: give a maximum or (least, greatest)")
+            raise ValueError(f"no number lies within {name} = {bounds}: give (least, greatest), or a maximum")
 
     @cache
     def inside(arch: Hashable) -> bool:

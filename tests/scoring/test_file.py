@@ -132,3 +132,18 @@ def test_a_link_is_written_through(tmp_path):
         assert partial.parent == file.parent
         partial.write_text("text")
     assert link.is_symlink() and file.read_text() == "text"
+
+
+def test_scores_of_another_torch_are_told_and_both_versions_are_kept(tmp_path):
+    path = stored(tmp_path / "scores.parquet", settings=SETTINGS, torch="1.0.0")
+    with pytest.warns(UserWarning, match="holds scores made by torch 1.0.0, this is "), table.opened(path, SETTINGS) as file:
+        file.add([(*ROWS[0][:-2], 99, 0.5)])
+    assert table.read(path).attrs["torch"] == f"1.0.0, {table.TORCH}"
+
+
+def test_a_folder_that_takes_no_file_is_an_error(tmp_path):
+    with (
+        pytest.raises(ValueError, match="x.parquet cannot be written .*: choose another place"),
+        locked("/proc/x.parquet", ""),
+    ):
+        pass

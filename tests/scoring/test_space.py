@@ -211,6 +211,8 @@ def test_scores_that_are_not_finite_are_counted(tmp_path):
         ({"resolution": 0}, "resolution must be a whole number of at least 1, got 0"),
         ({"count": "twice"}, "unknown count 'twice'"),
         ({"device": "gpu"}, "unknown device 'gpu': use 'cpu' or 'cuda'"),
+        ({"device": "meta"}, "device 'meta' cannot score: use 'cpu' or 'cuda'"),
+        ({"channels_last": "no"}, "channels_last must be True or False, got 'no'"),
         ({"jobs": 0}, "jobs must be a number of processes, or -1 for one a core, or None: got 0"),
         ({"jobs": "2"}, "jobs must be a number of processes.*got '2'"),
     ],
