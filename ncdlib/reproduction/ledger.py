@@ -201,10 +201,10 @@ def in_notebook(number: str, results: str | Path | None = None, folder: str | Pa
 
 def counts(ledger: pd.DataFrame) -> str:
     """How many claims have which verdict, our extensions apart, as a sentence."""
-    said = ("hold", "hold in part", "show no effect", "are contradicted", "cannot be told from our data", "are not tested here")
+    verbs = ("hold", "hold in part", "show no effect", "are contradicted", "remain open", "are not tested here")
     told = []
     for name, part in (("claims of the paper", ledger[~ledger.extension]), ("tests of ours", ledger[ledger.extension])):
-        each = ((verb, (part.verdict == verdict).sum()) for verdict, verb in zip(verdicts.VERDICTS, said, strict=True))
+        each = ((verb, (part.verdict == verdict).sum()) for verdict, verb in zip(verdicts.VERDICTS, verbs, strict=True))
         told.append(f"Of {len(part)} {name}, " + ", ".join(f"{n} {verb}" for verb, n in each if n) + ".")
     return " ".join(told)
 
