@@ -96,7 +96,7 @@ def test_top_gives_distinct_architectures_best_first():
     assert found.top(1) == ["c"]
     assert found.top(2) == ["c", "b"]
     assert found.top(9) == ["c", "b", "a"]
-    with pytest.raises(ValueError, match="top needs k of at least 1, got 0"):
+    with pytest.raises(ValueError, match="top needs a whole number k of at least 1, got 0"):
         found.top(0)
     real = search.random_search(SPACE, samples=10, **SMALL)
     assert real.top(1) == [real.best]

@@ -72,7 +72,8 @@ def _entry(claim: dict[str, Any], margins: dict[str, float], results: Path, fold
     told |= {"rows": len(table), "ours": _ours(table, claim.get("format", "{:+.2f}")), "n": _range(table.n)}
     told |= {"specifications": share, "verdict": verdicts.robust(verdicts.verdict(said), share)}
     if told["verdict"] == "holds in part":
-        told["where"] = _where(table)
+        settings = f"the claimed sign in {share:.0%} of the settings of notebook 14" if share < verdicts.ROBUST else ""
+        told["where"] = ". ".join(filter(None, (_where(table), settings)))
     return told | {"source": "; ".join(dict.fromkeys(_source(evidence) for evidence in sources))}
 
 
@@ -203,7 +204,7 @@ def counts(ledger: pd.DataFrame) -> str:
     """How many claims have which verdict, our extensions apart, as a sentence."""
     verbs = ("hold", "hold in part", "show no effect", "are contradicted", "remain open", "are not tested here")
     told = []
-    for name, part in (("claims of the paper", ledger[~ledger.extension]), ("tests of ours", ledger[ledger.extension])):
+    for name, part in (("claims of the paper", ledger[~ledger.extension]), ("hypotheses of our own", ledger[ledger.extension])):
         each = ((verb, (part.verdict == verdict).sum()) for verdict, verb in zip(verdicts.VERDICTS, verbs, strict=True))
         told.append(f"Of {len(part)} {name}, " + ", ".join(f"{n} {verb}" for verb, n in each if n) + ".")
     return " ".join(told)

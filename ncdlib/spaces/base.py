@@ -16,7 +16,7 @@ Arch = TypeVar("Arch", bound=Hashable)
 
 
 class Space(ABC, Generic[Arch]):
-    """A set of architectures that can be drawn from, read, built, counted and drawn.
+    """A set of architectures: sample one, read its string, build its network, count its convolutions, draw it.
 
     An architecture is hashable, and `str(arch)` is the native string of its benchmark. A space says in its documentation
     what its `sizes` mean.

@@ -109,7 +109,7 @@ def test_a_bad_size_is_refused_by_name(size):
 def test_parameters_of_every_digit_equal_a_count_by_hand(modules, cell, inside):
     channels = 64 * 2 ** sum(digit in "24" for digit in modules)
     with torch.device("meta"):
-        net = MICRO.build(Net(modules, cell))
+        net = MICRO.network(Net(modules, cell), "bn", "relu", complete=True, **MICRO.sizes)  # `build` has its own cells only
     assert parameters(net) == STEM + inside + (channels * 47 + 47)
 
 
