@@ -204,7 +204,8 @@ def counts(ledger: pd.DataFrame) -> str:
     """How many claims have which verdict, our extensions apart, as a sentence."""
     verbs = ("hold", "hold in part", "show no effect", "are contradicted", "remain open", "are not tested here")
     told = []
-    for name, part in (("claims of the paper", ledger[~ledger.extension]), ("hypotheses of our own", ledger[ledger.extension])):
+    parts = {"claims of the paper": ledger[~ledger.extension], "hypotheses of our own": ledger[ledger.extension]}
+    for name, part in parts.items():
         each = ((verb, (part.verdict == verdict).sum()) for verdict, verb in zip(verdicts.VERDICTS, verbs, strict=True))
         told.append(f"Of {len(part)} {name}, " + ", ".join(f"{n} {verb}" for verb, n in each if n) + ".")
     return " ".join(told)
