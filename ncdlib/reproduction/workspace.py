@@ -4,16 +4,19 @@ from collections.abc import Callable
 from pathlib import Path
 import shutil
 import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pandas as pd
 
 from ncdlib.benchmarks import MissingData
+from ncdlib.images import batch
 from ncdlib.scoring.file import read as read_scores
 
 if TYPE_CHECKING:
     import matplotlib.figure
+    from torch import Tensor
 
+Loaded = TypeVar("Loaded")
 STORED = "stored result: "  # the first words of the line that tells the reader, and the engine, of a fallback
 
 
@@ -56,7 +59,7 @@ class Workspace:
                 return read_scores(path)
         raise FileNotFoundError(f"no stored scores {name}.parquet: run notebook {name[:2]} first")
 
-    def truth(self, load: Callable[..., pd.DataFrame], *arguments: object) -> pd.DataFrame | None:
+    def truth(self, load: Callable[..., Loaded], *arguments: object) -> Loaded | None:
         """`load(*arguments)`, e.g. `truth(benchmarks.load, "darts")`; None where its files cannot be had, which is printed.
 
         From then on `keep` and `figure` use and show stored results.
@@ -67,6 +70,14 @@ class Workspace:
             self.missing.append(str(error))
             print(f"{STORED}{error}", flush=True)
             return None
+
+    def images(self, kind: str, n: int) -> "Tensor":
+        """`images.batch(kind, n)`; where its files cannot be had, pieces of photographs that an installed package holds.
+
+        In the latter case results are those of other images, so `keep` and `figure` use and show stored ones.
+        """
+        found = self.truth(batch, kind, n)
+        return batch("patches", n) if found is None else found
 
     def keep(self, name: str, table: pd.DataFrame | Callable[[], pd.DataFrame]) -> pd.DataFrame:
         """Write the results file `data/results/NAME.csv`, six significant digits, without the index; returns what it holds.
