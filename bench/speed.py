@@ -100,7 +100,7 @@ def main() -> None:
     print(f"{len(cells)} cells, batch {BATCH}, ms per network over {arguments.repeats} repeats\n\n{times.round(2)}\n")
     found = {name: (times.loc[over, "median"] / times.loc[under, "median"], w) for name, (over, under, w) in RATIOS.items()}
     found["NWOT through hooks on any module / its own forward pass"] = statistics.median(hooks), "at most 1.15"
-    print(pd.DataFrame(found, ["ratio", "wanted"]).T.to_string(float_format="%.2f"))
+    print(pd.DataFrame(found, ["ratio", "wanted"]).T.to_string(float_format="{:.2f}".format))
 
 
 if __name__ == "__main__":
