@@ -64,6 +64,8 @@ def test_equals_the_textbook_under_every_mask_and_norm(norm, mask, alpha):
 def test_kernel_and_patterns_are_exact(n, d, share, seed):
     codes = (torch.rand(n, d, generator=torch.Generator().manual_seed(seed)) < share).to(torch.int8)
     assert torch.equal(activation.agreement([(activation.co_firing(codes), 1)]).double(), textbook.kernel(codes))
+    for multiply in (activation.popcount_product, activation.float_product, *[activation.byte_product] * (d > 1)):
+        assert torch.equal(multiply(codes).long(), codes.long() @ codes.long().T), multiply
     assert activation.swap(codes) == len({tuple(row) for row in codes.T.tolist()})
     shuffled = codes[torch.randperm(n)][:, torch.randperm(d)]
     assert activation.swap(shuffled) == activation.swap(codes)

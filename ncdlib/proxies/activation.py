@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Int, Int8
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
 Codes = Int8[Tensor, "n d"]
 SHIFTS = torch.arange(8, device="cpu").view(1, 8, 1)
 ROWS = 8
+BYTE_PRODUCTS = torch.cpu.get_capabilities().get("avx512_vnni", False)  # without it, byte products are slow
 
 
 def nwot(codes: Int8[Tensor, "n d"]) -> float:
@@ -68,11 +70,19 @@ def regularised_swap(swap: float, params: float, mu: float = 1000.0, sigma: floa
 
 def co_firing(codes: Int8[Tensor, "n d"]) -> tuple[Int[Tensor, "n n"], int]:
     """Number of units that fire for both of two images, codes @ codes.T, exactly; and the number of units."""
-    return popcount_product(codes) if codes.device.type == "cpu" else float_product(codes), codes.shape[1]
+    if codes.device.type != "cpu":
+        return float_product(codes), codes.shape[1]
+    multiply = byte_product if BYTE_PRODUCTS and codes.shape[1] > 1 else popcount_product
+    return multiply(codes), codes.shape[1]
+
+
+def byte_product(codes: Int8[Tensor, "n d"]) -> Int[Tensor, "n n"]:
+    """codes @ codes.T in integers, by the processor's instruction for products of bytes. d > 1: at d = 1 torch is wrong."""
+    return torch._int_mm(codes, codes.T)
 
 
 def popcount_product(codes: Int8[Tensor, "n d"]) -> Int[Tensor, "n n"]:
-    """codes @ codes.T by counting the bits of 64 units at a time: fast on any processor, where a product of bytes is not."""
+    """codes @ codes.T by counting the bits of 64 units at a time: half as fast as `byte_product`, but on any processor."""
     n = len(codes)
     bits = np.packbits(codes.numpy().view(np.bool_), axis=1)
     if bits.shape[1] % 8:
@@ -139,9 +149,9 @@ def count_distinct(words: Int[Tensor, "d words"]) -> int:
     rank = words[:, 0].to(torch.int64) if words.shape[1] > 1 else words[:, 0]
     for word in words[:, 1:].unbind(1):
         rank = torch.unique((rank << 32) | (word.to(torch.int64) & 0xFFFFFFFF), return_inverse=True)[1]
-    on_cpu = rank.device.type == "cpu"  # where numpy's sort is faster
-    ordered = torch.from_numpy(np.sort(rank.numpy())) if on_cpu else rank.sort().values
-    return len(torch.unique_consecutive(ordered))
+    if rank.device.type == "cpu":
+        return len(pd.unique(rank.numpy()))  # a hash table: torch and numpy sort, which takes four times as long
+    return len(torch.unique(rank))
 
 
 class Reduction(NamedTuple):
