@@ -192,7 +192,10 @@ def selection_probabilities(
     With F(s) the share of draws that score at most s, some entry of score s is kept with F(s)^samples - F(s-)^samples; of
     equals, the first drawn, so each as often as it is drawn. The rest to 1 is the chance that nothing finite is drawn.
     """
-    (scores,), _, weights = _checked(scores, np.zeros(scores.shape), weights)
+    scores = np.asarray(scores, float)
+    if scores.ndim != 1:
+        raise ValueError(f"scores are one number for each entry of the table: got an array of shape {scores.shape}")
+    (scores,), _, weights = _checked(scores, np.zeros(len(scores)), weights)
     _check_samples(samples)
     weights = np.full(len(scores), 1 / len(scores)) if weights is None else weights
     values, group = np.unique(scores, return_inverse=True)
@@ -221,6 +224,9 @@ def pilot(scores: pd.DataFrame, accuracy: pd.Series, level: float = 0.95) -> Pil
     With few networks the intervals are wide: they hold the luck of the pilot. Raises ValueError for fewer than 3 networks,
     equal accuracies, a network that `scores` lacks, and a score that is not finite on the pilot.
     """
+    if not isinstance(scores, pd.DataFrame) or not isinstance(accuracy, pd.Series):
+        given = f"{type(scores).__name__} and {type(accuracy).__name__}"
+        raise ValueError(f"scores are a DataFrame and accuracy a Series, both indexed by architecture: got {given}")
     if len(accuracy) < 3:
         raise ValueError(f"a pilot needs at least 3 trained networks, got {len(accuracy)}: train more")
     if accuracy.nunique() < 2 or not np.isfinite(accuracy).all():

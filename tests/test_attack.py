@@ -30,7 +30,7 @@ from ncdlib import benchmarks, images, proxies, search, spaces, statistics
 from ncdlib.benchmarks import __main__ as benchmarks_command
 from ncdlib.benchmarks import files, readers
 from ncdlib.scoring import file as score_file
-from ncdlib.scoring import read_scores
+from ncdlib.scoring import read_scores, with_methods
 
 pytestmark = [pytest.mark.attack, pytest.mark.skipif(not Path("/proc").exists(), reason="reads /proc")]
 
@@ -290,6 +290,11 @@ BAD_CALLS = {
     "images: n": (lambda value: images.batch(n=value), 0, True, 10**12, "3"),
     "images: resolution": (lambda value: images.batch(resolution=value), 0, 10**9, None),
     "benchmarks": (benchmarks.load, None, [], "x"),
+    "sample": (SPACE.sample, 3, None, "seed"),
+    "with_methods": (with_methods, None, pd.DataFrame(), [1]),
+    "pilot": (lambda value: search.pilot(value, value), None, pd.DataFrame(), RANKS),
+    "selection_probabilities": (search.selection_probabilities, None, 3.0, [[1, 2], [3, 4]], []),
+    "spearman: resamples": (lambda value: statistics.spearman(RANKS, RANKS, resamples=value), 0, 2.5, 10**12, True),
     "search: samples": (lambda value: search.random_search(SPACE, samples=value), 0, 2.5, None),
     "search: seed": (lambda value: search.random_search(SPACE, samples=1, seed=value), -1, None, "a"),
     "search: space": (lambda value: search.random_search(value, samples=1), None, 3),
@@ -309,7 +314,7 @@ def test_a_bad_call_is_a_clear_error_and_writes_nothing(name, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     call, *values = BAD_CALLS[name]
     for module in (ncdlib, spaces, proxies, images, benchmarks, search, statistics):  # past the tests' own check of types
-        for public in vars(module).copy():
+        for public in dir(module):
             function = getattr(module, public)
             if callable(function) and hasattr(function, "__wrapped__"):
                 monkeypatch.setattr(module, public, unwrap(function))

@@ -33,8 +33,10 @@ def methods(alpha: float = 0.95) -> dict[str, Method]:
 def with_methods(table: pd.DataFrame, alpha: float = 0.95) -> pd.DataFrame:
     """The rows of a score table that belong to the four `methods`, in their order, with a column `method`.
 
-    ValueError where the table has no row of a method.
+    ValueError where the table has no row of a method, or is no score table.
     """
+    if not isinstance(table, pd.DataFrame) or not {"alpha", "norm"} <= {*table.columns}:
+        raise ValueError(f"with_methods takes a score table, as score_space gives: got {type(table).__name__}")
     found = []
     for name, method in methods(alpha).items():
         rows = table[(table.alpha == method.alpha) & (table.norm == method.norm)]

@@ -106,7 +106,7 @@ class AutoFormer(Space[ViT]):
         depth, embed, heads, ratio = (getattr(self.choices, key)[0] for key in ("depth", "embed", "heads", "ratio"))
         return native(depth, embed, [heads] * depth, [ratio] * depth)
 
-    def sample(self, rng: np.random.Generator) -> ViT:
+    def _sample(self, rng: np.random.Generator) -> ViT:
         def draw(values: Sequence[float], size: int) -> list[float]:
             return [values[i] for i in rng.integers(len(values), size=size)]
 

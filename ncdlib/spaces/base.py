@@ -26,9 +26,14 @@ class Space(ABC, Generic[Arch]):
     sizes: ClassVar[dict[str, Any]]  # what else `build` takes, with the published values
     norm, activation, init = "bn", "relu", "default"  # what `build` takes where they are None
 
-    @abstractmethod
     def sample(self, rng: np.random.Generator) -> Arch:
-        """An architecture drawn uniformly; each space says over what."""
+        """An architecture drawn uniformly; each space says over what. ValueError unless `rng` is numpy's Generator."""
+        if not isinstance(rng, np.random.Generator):
+            raise ValueError(f"sample draws from a numpy generator, such as numpy.random.default_rng(0): got {rng!r}")
+        return self._sample(rng)
+
+    @abstractmethod
+    def _sample(self, rng: np.random.Generator) -> Arch: ...
 
     @abstractmethod
     def parse(self, text: str) -> Arch:

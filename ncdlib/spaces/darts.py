@@ -90,7 +90,7 @@ class DARTS(Space[Genotype]):
         """The operators that the edge source>target may carry in a cell of this kind."""
         return OPS
 
-    def sample(self, rng: np.random.Generator) -> Genotype:
+    def _sample(self, rng: np.random.Generator) -> Genotype:
         return Genotype(normal=self._cell(rng, "normal"), reduce=self._cell(rng, "reduce"))
 
     def _cell(self, rng: np.random.Generator, kind: Kind) -> tuple[tuple[str, int], ...]:

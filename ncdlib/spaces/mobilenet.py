@@ -36,7 +36,7 @@ class Chain(Space[str]):
     stem: tuple[str, int]  # its label and stride
     example: str
 
-    def sample(self, rng: np.random.Generator) -> str:
+    def _sample(self, rng: np.random.Generator) -> str:
         digits = list(self.kinds)
         return "".join(digits[i] for i in rng.integers(len(digits), size=len(self.blocks)))
 

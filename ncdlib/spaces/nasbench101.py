@@ -106,7 +106,7 @@ class NASBench101(Space[Cell101]):
     name = "nasbench101"
     sizes: ClassVar = {"channels": 128, "stacks": 3, "cells_per_stack": 3, "classes": 10}
 
-    def sample(self, rng: np.random.Generator) -> Cell101:
+    def _sample(self, rng: np.random.Generator) -> Cell101:
         """A valid cell as the benchmark's own `random_spec` draws it: 7x7 bits and 5 operations uniform, then pruned.
 
         Draws with no path from input to output, or with more than 9 edges left, are thrown away. The result is uniform

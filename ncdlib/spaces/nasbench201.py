@@ -76,7 +76,7 @@ class NASBench201(Space[Cell201]):
     name = "nasbench201"
     sizes: ClassVar = {"channels": 16, "cells_per_stage": 5, "classes": 10}
 
-    def sample(self, rng: np.random.Generator) -> Cell201:
+    def _sample(self, rng: np.random.Generator) -> Cell201:
         return Cell201(tuple(OPS[i] for i in rng.integers(len(OPS), size=len(EDGES))))
 
     def enumerate(self) -> Iterator[Cell201]:

@@ -115,7 +115,7 @@ class TransNASMicro(TransNAS):
     name = "transnas_micro"
     example = "64-41414-1_02_333"
 
-    def sample(self, rng: np.random.Generator) -> Net:
+    def _sample(self, rng: np.random.Generator) -> Net:
         return self._net(rng.integers(len(OPS), size=len(EDGES)))
 
     def enumerate(self) -> Iterator[Net]:
@@ -147,7 +147,7 @@ class TransNASMacro(TransNAS):
     name = "transnas_macro"
     example = "64-1234-basic"
 
-    def sample(self, rng: np.random.Generator) -> Net:
+    def _sample(self, rng: np.random.Generator) -> Net:
         nets = _macro_nets()
         return nets[rng.integers(len(nets))]
 

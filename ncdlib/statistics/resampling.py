@@ -44,8 +44,8 @@ def estimate(
     """
     if not isinstance(level, Real) or not 0 < level < 1:
         raise ValueError(f"level is the share of samples that an interval covers, between 0 and 1, e.g. 0.95: got {level!r}")
-    if not isinstance(resamples, Integral) or isinstance(resamples, bool) or resamples < 1:
-        raise ValueError(f"resamples is a whole number from 1, e.g. {RESAMPLES}: got {resamples!r}")
+    if not isinstance(resamples, Integral) or isinstance(resamples, bool) or not 1 <= resamples <= 10**6:
+        raise ValueError(f"resamples is a whole number from 1 to a million, e.g. {RESAMPLES}: got {resamples!r}")
     finite = np.isfinite(rows).all(0)
     rows, n = rows[:, finite], int(finite.sum())
     if n < 3:
