@@ -51,6 +51,7 @@ def random_search(
     seed: int = 0,
     fresh: bool = True,
     constraint: Callable[[Hashable], bool] | None = None,
+    images: str = "gaussian",
     batch: int = 32,
     resolution: int = 32,
     size: dict[str, int] | None = None,
@@ -67,6 +68,7 @@ def random_search(
     - `fresh`: every candidate gets its own batch, weights and masks, as printed, from its own seed; otherwise `seed` decides
       them for all.
     - `constraint`: what a candidate must meet, e.g. `within_budget(...)`; one that does not is drawn again.
+    - `images`: a kind of `images.batch`. Algorithm 1 draws from the data set: "cifar10" for CIFAR-10.
     - `alpha`, `norm`, `mask`, `batch`, `resolution`, `size`, `out`, `jobs`: as in `score_space`. A search that was killed
       goes on from what `out` holds.
 
@@ -83,8 +85,8 @@ def random_search(
     history["seed"] = own
     seeds = history.groupby("arch", sort=False).seed.agg(list).to_dict()
     table = score_space(
-        space, dict.fromkeys(drawn), [proxy], (alpha,), (norm,), seeds, mask=mask, batch=batch, resolution=resolution,
-        size=size, out=out, jobs=jobs, progress=progress,
+        space, dict.fromkeys(drawn), [proxy], (alpha,), (norm,), seeds, inputs=(images,), mask=mask, batch=batch,
+        resolution=resolution, size=size, out=out, jobs=jobs, progress=progress,
     )  # fmt: skip
     history = history.merge(table[["arch", "seed", "score"]], on=["arch", "seed"], how="left", validate="many_to_one")
     if not np.isfinite(history.score).any():

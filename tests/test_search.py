@@ -28,7 +28,7 @@ def algorithm_1(candidates, **setting):
     """The loop of Algorithm 1, keeping the highest score: the best candidate, its score and the scores."""
     best, best_score, scores = None, -np.inf, []
     for arch, seed in candidates:
-        batch = images.batch("gaussian", SMALL["batch"], seed, SMALL["resolution"]).contiguous(
+        batch = images.batch(setting.get("images", "gaussian"), SMALL["batch"], seed, SMALL["resolution"]).contiguous(
             memory_format=torch.channels_last
         )
         torch.manual_seed(seed)
@@ -39,7 +39,7 @@ def algorithm_1(candidates, **setting):
     return best, best_score, scores
 
 
-@pytest.mark.parametrize("setting", [{"proxy": "swap"}, NCD], ids=["SWAP", "NCD-NWOT"])
+@pytest.mark.parametrize("setting", [{"proxy": "swap", "images": "digits"}, NCD], ids=["SWAP on digits", "NCD-NWOT"])
 @pytest.mark.parametrize("fresh", [True, False])
 def test_a_search_is_algorithm_1(setting, fresh):
     found = ncdlib.search.random_search(SPACE, samples=24, seed=3, fresh=fresh, **setting, **SMALL)
