@@ -202,12 +202,14 @@ def in_notebook(number: str, results: str | Path | None = None, folder: str | Pa
 
 def counts(ledger: pd.DataFrame) -> str:
     """How many claims have which verdict, our extensions apart, as a sentence."""
-    verbs = ("hold", "hold in part", "show no effect", "are contradicted", "remain open", "are not tested here")
+    plural = ("hold", "hold in part", "show no effect", "are contradicted", "remain open", "are not tested here")
+    single = ("holds", "holds in part", "shows no effect", "is contradicted", "remains open", "is not tested here")
     told = []
     parts = {"claims of the paper": ledger[~ledger.extension], "hypotheses of our own": ledger[ledger.extension]}
     for name, part in parts.items():
-        each = ((verb, (part.verdict == verdict).sum()) for verdict, verb in zip(verdicts.VERDICTS, verbs, strict=True))
-        told.append(f"Of {len(part)} {name}, " + ", ".join(f"{n} {verb}" for verb, n in each if n) + ".")
+        numbers = [(part.verdict == verdict).sum() for verdict in verdicts.VERDICTS]
+        each = [f"{n} {(one if n == 1 else many)}" for n, one, many in zip(numbers, single, plural, strict=True) if n]
+        told.append(f"Of {len(part)} {name}, " + ", ".join(each) + ".")
     return " ".join(told)
 
 
