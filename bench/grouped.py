@@ -43,7 +43,7 @@ class Together:
         self.archs, self.networks, self.k = archs, networks, len(archs)
         self.device, self.codes = device, [[] for _ in archs]  # for each cell (codes, activations that read them)
 
-    def all(self, layer: int, path: str) -> Tensor:
+    def weights(self, layer: int, path: str) -> Tensor:
         """The weights of one convolution in every network, one after the other."""
         return torch.cat([network[layer].get_submodule(path).weight for network in self.networks]).to(self.device)
 
@@ -90,14 +90,14 @@ class Together:
     def block(self, x: Tensor, layer: int) -> Tensor:
         """The residual blocks of one layer."""
         every = [1] * self.k
-        y = self.convolved(self.read(x, every), self.all(layer, "conv_a.conv"), 2)
-        y = self.convolved(self.read(y, every), self.all(layer, "conv_b.conv"))
-        return conv2d(avg_pool2d(x, 2), self.all(layer, "downsample.1"), groups=self.k) + y
+        y = self.convolved(self.read(x, every), self.weights(layer, "conv_a.conv"), 2)
+        y = self.convolved(self.read(y, every), self.weights(layer, "conv_b.conv"))
+        return conv2d(avg_pool2d(x, 2), self.weights(layer, "downsample.1"), groups=self.k) + y
 
     @torch.no_grad()
     def nwot(self, images: Tensor) -> list[float]:
         """NWOT of every cell."""
-        x = self.convolved(images, self.all(0, "0"), groups=1)
+        x = self.convolved(images, self.weights(0, "0"), groups=1)
         for layer, module in enumerate(self.networks[0][1:-5], start=1):
             x = self.cell(x, layer) if isinstance(module, EdgeCell) else self.block(x, layer)
         self.read(batch_norm(x, None, None, training=True), [1] * self.k)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
+from torch.utils.weak import WeakTensorKeyDictionary
 
 MODULES: tuple[type[nn.Module], ...] = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish,
@@ -88,7 +89,7 @@ def record_codes(model: nn.Module, summaries: Sequence[Summary], n: int, count: 
       published NWOT code does: a block named ReLUConvBN is then counted beside the ReLU inside it, on the same input.
     """
     layers: list[Layer] = []
-    seen: dict[int, tuple[weakref.ref[Tensor], int, Layer]] = {}  # by id, which another tensor takes once this one is gone
+    seen = WeakTensorKeyDictionary()  # a living tensor -> its version, its layer
     deferred: list[tuple[Layer, Int8[Tensor, "n d"]]] = []
     scratch = torch.empty(0, dtype=torch.int8)
 
@@ -98,14 +99,14 @@ def record_codes(model: nn.Module, summaries: Sequence[Summary], n: int, count: 
 
     def record(module: nn.Module, x: Tensor) -> None:
         nonlocal scratch
-        read, version, layer = seen.get(id(x), (None, 0, None))
-        if read is not None and read() is x and version == x._version:
+        version, layer = seen.get(x, (None, None))
+        if version == x._version:
             layer.times += 1
             return
         if x.dim() < 2 or len(x) != n:
             raise _no_batch(model, module, x, n)
         layer = Layer(())
-        seen[id(x)] = weakref.ref(x), x._version, layer
+        seen[x] = x._version, layer
         if x.device.type == "cpu":
             if x.numel() > scratch.numel():
                 scratch = torch.empty(x.numel(), dtype=torch.int8)
