@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 import pandas as pd
 
-from ncdlib.reproduction.plots import MARKERS, METHODS, figure, note, zero_line
+from ncdlib.reproduction.plots import MARKERS, METHODS, Look, figure, note, zero_line
 from ncdlib.spaces.palette import BLUE, GREEN, GREY, ORANGE, VERMILLION
 
 KINDS = {"data set": (VERMILLION, "o"), "second training": (ORANGE, "s"), "robust accuracy": (BLUE, "^")}
@@ -89,6 +89,25 @@ def specification_curve(data: pd.DataFrame, choices: list[str], color: str) -> F
             names.append(f"{choice}: {value}")
     board.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5), xlabel="specifications, sorted")
     board.tick_params(axis="y", labelsize=9, length=0)
+    return fig
+
+
+def by_convolutions(data: pd.DataFrame, kind: str, looks: Mapping[str, Look]) -> Figure:
+    """rho of each setting over the number of convolutions: a panel per proxy, the kinds side by side, lines at medians.
+
+    `data` has one row per setting, proxy, kind and number of convolutions, with its rho.
+    """
+    fig, axes = figure(10, 4.4, columns=data.proxy.nunique(), sharey=True)
+    for ax, (proxy, part) in zip(axes[0], data.groupby("proxy"), strict=True):
+        for j, (name, (color, marker)) in enumerate(looks.items()):
+            rows, shift = part[part[kind] == name], 0.15 * (j - (len(looks) - 1) / 2)
+            middle = rows.groupby("convolutions").rho.median()
+            ax.plot(rows.convolutions + shift, rows.rho, marker, color=color, alpha=0.35)
+            ax.plot(middle.index + shift, middle, color=color, marker=marker, label=name)
+        zero_line(ax)
+        ax.set(title=proxy.upper(), xlabel="convolutions in the cell", ylim=(-1, 1))
+    axes[0, 0].set_ylabel("Spearman's rho with accuracy")
+    axes[0, 0].legend(loc="lower left")
     return fig
 
 
